@@ -1,0 +1,19 @@
+"""Events and records to and from protobuf: one table, round-trip tested for every kind."""
+
+from headrace_contracts.codec.record import (
+    PARTITION_EVENTS,
+    RUN_EVENTS,
+    decode_body,
+    decode_record,
+    encode_body,
+    encode_record,
+)
+
+__all__ = [
+    "PARTITION_EVENTS",
+    "RUN_EVENTS",
+    "decode_body",
+    "decode_record",
+    "encode_body",
+    "encode_record",
+]

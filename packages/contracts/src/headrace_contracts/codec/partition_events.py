@@ -1,0 +1,162 @@
+"""Partition events and messages between runs, to and from protobuf."""
+
+from typing import assert_never
+
+from headrace.event.v1 import envelope_pb2 as envelope
+from headrace.event.v1 import partition_events_pb2 as pb
+from headrace_contracts.codec.run_events import put_error, put_parent, take_error, take_parent
+from headrace_core.errors import UnknownEvent
+from headrace_core.ids import PlanHash, RunId, TenantId
+from headrace_core.partition import events as ev
+from headrace_core.payload import Stored
+from headrace_core.run.status import RunStatus
+
+
+def put_message(to: pb.Message, message: ev.Message) -> None:
+    match message:
+        case ev.ChildStart():
+            _put_child_start(to.child_start, message)
+        case ev.ChildEnded():
+            _put_child_ended(to.child_ended, message)
+        case ev.ChildCancel():
+            to.child_cancel.run, to.child_cancel.tenant = message.run, message.tenant
+        case _:
+            assert_never(message)
+
+
+def take_message(message: pb.Message) -> ev.Message:
+    match message.WhichOneof("message"):
+        case "child_start":
+            return _take_child_start(message.child_start)
+        case "child_ended":
+            return _take_child_ended(message.child_ended)
+        case "child_cancel":
+            m = message.child_cancel
+            return ev.ChildCancel(run=RunId(m.run), tenant=TenantId(m.tenant))
+        case None:
+            raise UnknownEvent("a message between partitions is of a kind unknown here")
+
+
+def _put_child_start(m: pb.ChildStart, message: ev.ChildStart) -> None:
+    m.run, m.tenant, m.flow = message.run, message.tenant, message.flow
+    m.version, m.plan, m.input = message.version, message.plan, message.input
+    m.priority = message.priority
+    put_parent(m.parent, message.parent)
+    if message.timeout_ms is not None:
+        m.timeout_ms = message.timeout_ms
+
+
+def _take_child_start(m: pb.ChildStart) -> ev.ChildStart:
+    return ev.ChildStart(
+        run=RunId(m.run),
+        tenant=TenantId(m.tenant),
+        flow=m.flow,
+        version=m.version,
+        plan=PlanHash(m.plan),
+        input=Stored(m.input),
+        parent=take_parent(m.parent),
+        priority=m.priority,
+        timeout_ms=m.timeout_ms if m.HasField("timeout_ms") else None,
+    )
+
+
+def _put_child_ended(m: pb.ChildEnded, message: ev.ChildEnded) -> None:
+    put_parent(m.parent, message.parent)
+    m.tenant, m.child, m.output = message.tenant, message.child, message.output
+    m.status = pb.RunStatus.ValueType(message.status)
+    if message.error is not None:
+        put_error(m.error, message.error)
+
+
+def _take_child_ended(m: pb.ChildEnded) -> ev.ChildEnded:
+    return ev.ChildEnded(
+        parent=take_parent(m.parent),
+        tenant=TenantId(m.tenant),
+        child=RunId(m.child),
+        status=RunStatus(m.status),
+        output=Stored(m.output),
+        error=take_error(m.error) if m.HasField("error") else None,
+    )
+
+
+def put_partition_claimed(to: envelope.PartitionEvent, event: ev.PartitionClaimed) -> None:
+    m = to.partition_claimed
+    m.owner, m.nonce = event.owner, event.nonce
+
+
+def take_partition_claimed(m: pb.PartitionClaimed) -> ev.PartitionClaimed:
+    return ev.PartitionClaimed(owner=m.owner, nonce=m.nonce)
+
+
+def put_start_keyed(to: envelope.PartitionEvent, event: ev.StartKeyed) -> None:
+    m = to.start_keyed
+    m.key, m.fingerprint = event.key, event.fingerprint
+    m.run, m.expires_at_ms = event.run, event.expires_at_ms
+
+
+def take_start_keyed(m: pb.StartKeyed) -> ev.StartKeyed:
+    return ev.StartKeyed(
+        key=m.key, fingerprint=m.fingerprint, run=RunId(m.run), expires_at_ms=m.expires_at_ms
+    )
+
+
+def put_schedule_set(to: envelope.PartitionEvent, event: ev.ScheduleSet) -> None:
+    m = to.schedule_set
+    m.schedule, m.tenant, m.flow = event.schedule, event.tenant, event.flow
+    m.version, m.plan, m.trigger = event.version, event.plan, event.trigger
+    m.every_ms, m.next_due_ms = event.every_ms, event.next_due_ms
+
+
+def take_schedule_set(m: pb.ScheduleSet) -> ev.ScheduleSet:
+    return ev.ScheduleSet(
+        schedule=m.schedule,
+        tenant=TenantId(m.tenant),
+        flow=m.flow,
+        version=m.version,
+        plan=PlanHash(m.plan),
+        trigger=m.trigger,
+        every_ms=m.every_ms,
+        next_due_ms=m.next_due_ms,
+    )
+
+
+def put_schedule_fired(to: envelope.PartitionEvent, event: ev.ScheduleFired) -> None:
+    m = to.schedule_fired
+    m.schedule, m.due_ms = event.schedule, event.due_ms
+    m.next_due_ms, m.run = event.next_due_ms, event.run
+
+
+def take_schedule_fired(m: pb.ScheduleFired) -> ev.ScheduleFired:
+    return ev.ScheduleFired(
+        schedule=m.schedule, due_ms=m.due_ms, next_due_ms=m.next_due_ms, run=RunId(m.run)
+    )
+
+
+def put_message_sent(to: envelope.PartitionEvent, event: ev.MessageSent) -> None:
+    m = to.message_sent
+    m.target, m.number = event.target, event.number
+    put_message(m.message, event.message)
+
+
+def take_message_sent(m: pb.MessageSent) -> ev.MessageSent:
+    return ev.MessageSent(target=m.target, number=m.number, message=take_message(m.message))
+
+
+def put_message_received(to: envelope.PartitionEvent, event: ev.MessageReceived) -> None:
+    to.message_received.source = event.source
+    to.message_received.number = event.number
+
+
+def take_message_received(m: pb.MessageReceived) -> ev.MessageReceived:
+    return ev.MessageReceived(source=m.source, number=m.number)
+
+
+def put_message_acknowledged(
+    to: envelope.PartitionEvent, event: ev.MessageAcknowledged
+) -> None:
+    to.message_acknowledged.target = event.target
+    to.message_acknowledged.number = event.number
+
+
+def take_message_acknowledged(m: pb.MessageAcknowledged) -> ev.MessageAcknowledged:
+    return ev.MessageAcknowledged(target=m.target, number=m.number)

@@ -1,0 +1,1 @@
+"""What a partition itself remembers: start keys, schedules, messages to and from others."""

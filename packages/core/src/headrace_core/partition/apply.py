@@ -1,0 +1,109 @@
+"""The fold of a partition: the only module that writes PartitionState."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from headrace_core.errors import UnknownEvent
+from headrace_core.partition import events as ev
+from headrace_core.partition.state import Outbox, PartitionState, Schedule, StartKey
+
+
+def apply_turn(
+    partition: PartitionState, events: Sequence[ev.PartitionEvent], time_ms: int
+) -> None:
+    """Fold the partition events of one accepted record; also moves the partition's time."""
+    partition.time_ms = time_ms
+    for event in events:
+        apply(partition, event)
+
+
+def set_time(partition: PartitionState, time_ms: int) -> None:
+    partition.time_ms = time_ms
+
+
+def set_chain(partition: PartitionState, chain: bytes) -> None:
+    """Records without a run form the partition's own chain."""
+    partition.chain = chain
+
+
+def apply(partition: PartitionState, event: ev.PartitionEvent) -> None:
+    applier = APPLIERS.get(type(event))
+    if applier is None:
+        raise UnknownEvent(f"this reader does not know the event {type(event).__name__}")
+    applier(partition, event)
+
+
+def _claimed(partition: PartitionState, event: ev.PartitionClaimed) -> None:
+    """Nothing to remember: epoch and sequence belong to the filter."""
+
+
+def _start_keyed(partition: PartitionState, event: ev.StartKeyed) -> None:
+    keys = partition.start_keys
+    # Keys are registered in the order of their expiry, so the oldest stand in front.
+    while keys:
+        oldest = next(iter(keys))
+        if keys[oldest].expires_at_ms > partition.time_ms:
+            break
+        del keys[oldest]
+    assert event.key not in keys, "a start key is registered once"
+    keys[event.key] = StartKey(event.fingerprint, event.run, event.expires_at_ms)
+
+
+def _schedule_set(partition: PartitionState, event: ev.ScheduleSet) -> None:
+    if not event.every_ms:
+        partition.schedules.pop(event.schedule, None)
+        return
+    before = partition.schedules.get(event.schedule)
+    partition.schedules[event.schedule] = Schedule(
+        tenant=event.tenant,
+        flow=event.flow,
+        version=event.version,
+        plan=event.plan,
+        trigger=event.trigger,
+        every_ms=event.every_ms,
+        next_due_ms=event.next_due_ms,
+        fired_ms=before.fired_ms if before else 0,
+    )
+
+
+def _schedule_fired(partition: PartitionState, event: ev.ScheduleFired) -> None:
+    schedule = partition.schedules[event.schedule]
+    assert event.due_ms == schedule.next_due_ms, "a firing is never early and never double"
+    partition.schedules[event.schedule] = replace(
+        schedule, fired_ms=event.due_ms, next_due_ms=event.next_due_ms
+    )
+
+
+def _message_sent(partition: PartitionState, event: ev.MessageSent) -> None:
+    outbox = partition.outboxes.get(event.target)
+    if outbox is None:
+        outbox = partition.outboxes[event.target] = Outbox()
+    assert event.number == outbox.sent + 1, "messages are numbered without a gap"
+    outbox.sent = event.number
+    outbox.messages[event.number] = event.message
+
+
+def _message_received(partition: PartitionState, event: ev.MessageReceived) -> None:
+    watermark = partition.inboxes.get(event.source, 0)
+    assert event.number == watermark + 1, "messages are taken in order, each once"
+    partition.inboxes[event.source] = event.number
+
+
+def _message_acknowledged(partition: PartitionState, event: ev.MessageAcknowledged) -> None:
+    outbox = partition.outboxes[event.target]
+    assert outbox.acknowledged <= event.number <= outbox.sent
+    for number in range(outbox.acknowledged + 1, event.number + 1):
+        del outbox.messages[number]
+    outbox.acknowledged = event.number
+
+
+APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]] = {
+    ev.PartitionClaimed: _claimed,
+    ev.StartKeyed: _start_keyed,
+    ev.ScheduleSet: _schedule_set,
+    ev.ScheduleFired: _schedule_fired,
+    ev.MessageSent: _message_sent,
+    ev.MessageReceived: _message_received,
+    ev.MessageAcknowledged: _message_acknowledged,
+}

@@ -1,0 +1,68 @@
+"""What a partition remembers beside its runs. Written by `partition.apply` alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headrace_core.ids import PlanHash, RunId, TenantId
+from headrace_core.partition.events import Message
+
+
+class PartitionView(Protocol):
+    @property
+    def partition(self) -> int: ...
+    @property
+    def time_ms(self) -> int: ...
+    @property
+    def chain(self) -> bytes: ...
+    @property
+    def start_keys(self) -> Mapping[bytes, "StartKey"]: ...
+    @property
+    def schedules(self) -> Mapping[str, "Schedule"]: ...
+    @property
+    def outboxes(self) -> Mapping[int, "Outbox"]: ...
+    @property
+    def inboxes(self) -> Mapping[int, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class StartKey:
+    fingerprint: bytes
+    run: RunId
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """`fired_ms` is the due time of the last firing, 0 before the first."""
+
+    tenant: TenantId
+    flow: str
+    version: int
+    plan: PlanHash
+    trigger: str
+    every_ms: int
+    next_due_ms: int
+    fired_ms: int = 0
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Messages sent to one partition and not yet acknowledged, by number, in order."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    messages: dict[int, Message] = field(default_factory=dict[int, Message])
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """`inboxes` holds the highest number received from each source partition."""
+
+    partition: int
+    time_ms: int = 0
+    chain: bytes = b""
+    start_keys: dict[bytes, StartKey] = field(default_factory=dict[bytes, StartKey])
+    schedules: dict[str, Schedule] = field(default_factory=dict[str, Schedule])
+    outboxes: dict[int, Outbox] = field(default_factory=dict[int, Outbox])
+    inboxes: dict[int, int] = field(default_factory=dict[int, int])

@@ -1,0 +1,292 @@
+"""The fold of a run: the only module that writes RunState.
+
+Changes state in place: a copy of a large run per event would cost a hundred times the event.
+An event that the table does not know stops the partition; an assertion here parks the run.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from headrace_core.errors import UnknownEvent
+from headrace_core.ids import StepKey, item_key, step_of
+from headrace_core.run import events as ev
+from headrace_core.run.state import FanOut, ItemOutcome, RunState, StepState
+from headrace_core.run.status import (
+    RUN_MOVES,
+    STEP_MOVES,
+    RunStatus,
+    StepStatus,
+    WaitingKind,
+)
+
+_ACTIVE = (StepStatus.READY, StepStatus.RUNNING)
+
+
+def apply_turn(
+    run: RunState, events: Sequence[ev.RunEvent], time_ms: int, chain: bytes
+) -> None:
+    """Fold one accepted record: its time, its events in order, the chain's new end."""
+    run.time_ms = time_ms
+    for event in events:
+        apply(run, event)
+    run.chain = chain
+
+
+def set_time(run: RunState, time_ms: int) -> None:
+    """A turn is being decided at this time; its events are applied as they are decided."""
+    run.time_ms = time_ms
+
+
+def set_chain(run: RunState, chain: bytes) -> None:
+    run.chain = chain
+
+
+def apply(run: RunState, event: ev.RunEvent) -> None:
+    """Fold one event at the run's current time.
+
+    Raises UnknownEvent for a kind outside the table, AssertionError for a move that is not
+    declared.
+    """
+    applier = APPLIERS.get(type(event))
+    if applier is None:
+        raise UnknownEvent(f"this reader does not know the event {type(event).__name__}")
+    applier(run, event)
+    run.sequence += 1
+
+
+def _move_run(run: RunState, status: RunStatus) -> None:
+    assert status in RUN_MOVES[run.status], f"run may not go {run.status.text} -> {status.text}"
+    run.status = status
+
+
+def _move_step(run: RunState, step: StepState, status: StepStatus) -> None:
+    before = step.status
+    assert status in STEP_MOVES[before], (
+        f"step {step.key!r} may not go {before.text} -> {status.text}"
+    )
+    if before in _ACTIVE:
+        run.active -= 1
+    elif before is StepStatus.WAITING:
+        run.idle -= 1
+    if status in _ACTIVE:
+        run.active += 1
+    elif status is StepStatus.WAITING:
+        run.idle += 1
+    step.status = status
+
+
+def _step(run: RunState, key: StepKey) -> StepState:
+    step = run.steps.get(key)
+    if step is None:
+        step = run.steps[key] = StepState(key)
+    return step
+
+
+def _run_started(run: RunState, event: ev.RunStarted) -> None:
+    assert run.sequence == 0, "a run starts once"
+    _move_run(run, RunStatus.RUNNING)
+    run.flow, run.version, run.plan = event.flow, event.version, event.plan
+    run.input, run.trigger, run.started_by = event.input, event.trigger, event.started_by
+    run.priority, run.parent = event.priority, event.parent
+    run.timeout_at_ms, run.scheduled_at_ms = event.timeout_at_ms, event.scheduled_at_ms
+    run.started_ms = run.time_ms
+
+
+def _run_waiting(run: RunState, event: ev.RunWaiting) -> None:
+    _move_run(run, RunStatus.WAITING)
+
+
+def _run_resumed(run: RunState, event: ev.RunResumed) -> None:
+    _move_run(run, RunStatus.RUNNING)
+
+
+def _run_parked(run: RunState, event: ev.RunParked) -> None:
+    _move_run(run, RunStatus.SUSPENDED)
+    run.error = event.incident
+
+
+def _run_cancel_requested(run: RunState, event: ev.RunCancelRequested) -> None:
+    assert run.cancel is None, "a run is cancelled once"
+    run.cancel = event.cause
+    run.cancel_requested_ms = run.time_ms
+
+
+def _run_succeeded(run: RunState, event: ev.RunSucceeded) -> None:
+    assert not run.active and not run.idle, "a run ends when its last step has ended"
+    _move_run(run, RunStatus.SUCCEEDED)
+    run.output, run.ended_ms = event.output, run.time_ms
+
+
+def _run_failed(run: RunState, event: ev.RunFailed) -> None:
+    assert not run.active and not run.idle, "a run ends when its last step has ended"
+    _move_run(run, RunStatus.FAILED)
+    run.error, run.failed_step, run.ended_ms = event.error, event.step, run.time_ms
+
+
+def _run_cancelled(run: RunState, event: ev.RunCancelled) -> None:
+    assert not run.active and not run.idle, "a run ends when its last step has ended"
+    _move_run(run, RunStatus.CANCELLED)
+    run.ended_ms = run.time_ms
+
+
+def _step_ready(run: RunState, event: ev.StepReady) -> None:
+    step = _step(run, event.step)
+    _move_step(run, step, StepStatus.READY)
+    step.waiting, step.due_ms = WaitingKind.NONE, None
+    step.ready_ms = run.time_ms
+    if not step.first_ready_ms:
+        step.first_ready_ms = run.time_ms
+        step.edges = event.edges
+
+
+def _step_assigned(run: RunState, event: ev.StepAssigned) -> None:
+    step = run.steps[event.step]
+    _move_step(run, step, StepStatus.RUNNING)
+    assert event.attempt == step.attempt + 1, "attempts are numbered without a gap"
+    assert run.cancel is None, "nothing is assigned after a cancel"
+    step.attempt, step.executor, step.token = event.attempt, event.executor, event.token
+    step.assigned_ms = run.time_ms
+    if step.notes:
+        step.notes = []
+
+
+def _step_waiting(run: RunState, event: ev.StepWaiting) -> None:
+    step = _step(run, event.step)
+    _move_step(run, step, StepStatus.WAITING)
+    step.waiting, step.due_ms, step.child = event.kind, event.due_ms, event.child
+
+
+def _step_retry_scheduled(run: RunState, event: ev.StepRetryScheduled) -> None:
+    step = run.steps[event.step]
+    _move_step(run, step, StepStatus.WAITING)
+    step.waiting, step.due_ms = WaitingKind.BACKOFF, event.due_ms
+    step.error, step.child = event.error, None
+    if event.fallback != step.fallback:
+        step.fallback, step.tries, step.lost = event.fallback, 0, 0
+    elif event.counted:
+        step.tries += 1
+    else:
+        step.lost += 1
+
+
+def _end_step(run: RunState, step: StepState, status: StepStatus) -> None:
+    _move_step(run, step, status)
+    step.ended_ms = run.time_ms
+    step.waiting, step.due_ms = WaitingKind.NONE, None
+
+
+def _step_succeeded(run: RunState, event: ev.StepSucceeded) -> None:
+    step = _step(run, event.step)
+    _end_step(run, step, StepStatus.SUCCEEDED)
+    step.output, step.port, step.recovered = event.output, event.port, event.recovered
+    if not event.recovered:
+        step.error = None
+    _close_item(run, step)
+
+
+def _step_failed(run: RunState, event: ev.StepFailed) -> None:
+    step = _step(run, event.step)
+    _end_step(run, step, StepStatus.FAILED)
+    step.error = event.error
+    if step_of(step.key)[1] is not None:
+        _close_item(run, step)
+    elif not event.handled and run.first_failed is None:
+        run.first_failed = step.key
+
+
+def _step_skipped(run: RunState, event: ev.StepSkipped) -> None:
+    step = _step(run, event.step)
+    _end_step(run, step, StepStatus.SKIPPED)
+    step.skip_reason, step.edges = event.reason, event.edges
+
+
+def _step_cancelled(run: RunState, event: ev.StepCancelled) -> None:
+    step = _step(run, event.step)
+    _end_step(run, step, StepStatus.CANCELLED)
+    _close_item(run, step)
+
+
+def _step_noted(run: RunState, event: ev.StepNoted) -> None:
+    step = run.steps[event.step]
+    assert step.status is StepStatus.RUNNING and step.attempt == event.attempt
+    assert event.number == len(step.notes) + 1, "notes are numbered without a gap"
+    step.notes.append(event.note)
+
+
+def _close_item(run: RunState, step: StepState) -> None:
+    """An ended item leaves only its outcome behind, so that a fan-out's cost does not grow."""
+    name, index = step_of(step.key)
+    if index is None:
+        return
+    fan_out = run.steps[StepKey(name)].fan_out
+    assert fan_out is not None and fan_out.outcomes[index] is None, "an item ends once"
+    fan_out.outcomes[index] = ItemOutcome(step.status, step.output, step.error)
+    if step.status is StepStatus.SUCCEEDED:
+        fan_out.succeeded += 1
+    elif step.status is StepStatus.FAILED:
+        fan_out.failed += 1
+    else:
+        fan_out.cancelled += 1
+    del run.steps[step.key]
+
+
+def _items_expanded(run: RunState, event: ev.ItemsExpanded) -> None:
+    step = run.steps[event.step]
+    _move_step(run, step, StepStatus.WAITING)
+    step.waiting = WaitingKind.ITEMS
+    step.fan_out = FanOut(event.count, event.items, outcomes=[None] * event.count)
+
+
+def _items_refilled(run: RunState, event: ev.ItemsRefilled) -> None:
+    fan_out = run.steps[event.step].fan_out
+    assert fan_out is not None and event.first == fan_out.cursor, "items open in order"
+    for index in range(event.first, event.first + event.count):
+        item = _step(run, item_key(event.step, index))
+        _move_step(run, item, StepStatus.READY)
+        item.ready_ms = item.first_ready_ms = run.time_ms
+    fan_out.cursor += event.count
+
+
+def _approval_requested(run: RunState, event: ev.ApprovalRequested) -> None:
+    step = run.steps[event.step]
+    _move_step(run, step, StepStatus.WAITING)
+    step.waiting, step.due_ms = WaitingKind.APPROVAL, event.expires_at_ms
+    step.approval = event.request
+
+
+def _approval_decided(run: RunState, event: ev.ApprovalDecided) -> None:
+    step = run.steps[event.step]
+    assert step.waiting is WaitingKind.APPROVAL, "only a waiting approval is decided"
+    step.approval = event.answer
+
+
+def _timer_fired(run: RunState, event: ev.TimerFired) -> None:
+    step = run.steps[event.step]
+    assert step.due_ms is not None and step.due_ms <= run.time_ms, "a timer is never early"
+    step.due_ms = None
+
+
+APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
+    ev.RunStarted: _run_started,
+    ev.RunWaiting: _run_waiting,
+    ev.RunResumed: _run_resumed,
+    ev.RunParked: _run_parked,
+    ev.RunCancelRequested: _run_cancel_requested,
+    ev.RunSucceeded: _run_succeeded,
+    ev.RunFailed: _run_failed,
+    ev.RunCancelled: _run_cancelled,
+    ev.StepReady: _step_ready,
+    ev.StepAssigned: _step_assigned,
+    ev.StepWaiting: _step_waiting,
+    ev.StepRetryScheduled: _step_retry_scheduled,
+    ev.StepSucceeded: _step_succeeded,
+    ev.StepFailed: _step_failed,
+    ev.StepSkipped: _step_skipped,
+    ev.StepCancelled: _step_cancelled,
+    ev.StepNoted: _step_noted,
+    ev.ItemsExpanded: _items_expanded,
+    ev.ItemsRefilled: _items_refilled,
+    ev.ApprovalRequested: _approval_requested,
+    ev.ApprovalDecided: _approval_decided,
+    ev.TimerFired: _timer_fired,
+}

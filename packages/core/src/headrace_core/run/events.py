@@ -1,0 +1,262 @@
+"""The events of a run: frozen, and final once released.
+
+One event per move, named by the noun and the participle of the state it leads to. The table
+event -> move -> fields here is the source; documentation and codec follow it. Payloads are
+stored bytes, times are absolute epoch milliseconds.
+"""
+
+from dataclasses import dataclass
+
+from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey
+from headrace_core.payload import NOTHING, Stored
+from headrace_core.run.status import CancelCause, SkipReason, WaitingKind
+from headrace_core.workflow.joins import EdgeState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepError:
+    """A dotted type, in clear since control decides by it, and a sealed message."""
+
+    type: str
+    message: Stored = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What one attempt consumed at a model; cost in millionths of the account's currency."""
+
+    model: str
+    prompt_hash: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_micros: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EdgeTaken:
+    """One `needs` entry as it was decided when the step became ready or was skipped."""
+
+    source: str
+    port: str
+    state: EdgeState
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parent:
+    """Which attempt of which step waits for this run."""
+
+    run: RunId
+    step: StepKey
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted:
+    flow: str
+    version: int
+    plan: PlanHash
+    input: Stored
+    trigger: str
+    started_by: str
+    priority: int = 0
+    timeout_at_ms: int | None = None
+    scheduled_at_ms: int | None = None
+    parent: Parent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunWaiting:
+    """Nothing of the run is ready or running; it waits for time, people or another run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResumed:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunParked:
+    """The engine met an exception in this run; it stays until it is cancelled or repaired."""
+
+    incident: StepError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCancelRequested:
+    cause: CancelCause
+    requested_by: str
+    reason: Stored = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSucceeded:
+    output: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFailed:
+    error: StepError
+    step: StepKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCancelled:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReady:
+    step: StepKey
+    edges: tuple[EdgeTaken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepAssigned:
+    """The attempt was given to an executor process. Attempts count every assignment."""
+
+    step: StepKey
+    attempt: int
+    executor: ExecutorId
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepWaiting:
+    step: StepKey
+    kind: WaitingKind
+    due_ms: int | None = None
+    child: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRetryScheduled:
+    """An attempt ended without a verdict on the step: it is tried again at `due_ms`.
+
+    `counted` is False for a lost executor, which uses up no attempt of the policy. `fallback`
+    is the entry that the next attempt uses; 0 is the step's own action.
+    """
+
+    step: StepKey
+    attempt: int
+    error: StepError
+    due_ms: int
+    counted: bool = True
+    fallback: int = 0
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSucceeded:
+    """`attempt` is 0 where no executor was asked. `port` is the port taken, empty for default."""
+
+    step: StepKey
+    attempt: int = 0
+    output: Stored = NOTHING
+    port: str = ""
+    recovered: bool = False
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed:
+    """`handled` says that the definition catches this failure, so that it does not fail the run."""
+
+    step: StepKey
+    error: StepError
+    attempt: int = 0
+    handled: bool = False
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSkipped:
+    step: StepKey
+    reason: SkipReason
+    edges: tuple[EdgeTaken, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCancelled:
+    step: StepKey
+    attempt: int = 0
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepNoted:
+    """An event of a long attempt's own, logged while it runs; numbered from 1 per attempt."""
+
+    step: StepKey
+    attempt: int
+    number: int
+    note: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemsExpanded:
+    """A fan-out's list, evaluated once. `items` is sealed JSON `[[key, value], ...]` in order."""
+
+    step: StepKey
+    count: int
+    items: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ItemsRefilled:
+    """Items first .. first + count - 1 became ready, as places under `max_parallel` came free."""
+
+    step: StepKey
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRequested:
+    """`request` is sealed JSON {assignees, title, form}; people's names are personal data."""
+
+    step: StepKey
+    request: Stored
+    expires_at_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalDecided:
+    """`answer` is sealed JSON {by, comment, form}. The step's own end follows in the same turn."""
+
+    step: StepKey
+    decision: str
+    answer: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimerFired:
+    """The step's wake-up time has come. What it led to follows in the same turn."""
+
+    step: StepKey
+
+
+RunEvent = (
+    RunStarted
+    | RunWaiting
+    | RunResumed
+    | RunParked
+    | RunCancelRequested
+    | RunSucceeded
+    | RunFailed
+    | RunCancelled
+    | StepReady
+    | StepAssigned
+    | StepWaiting
+    | StepRetryScheduled
+    | StepSucceeded
+    | StepFailed
+    | StepSkipped
+    | StepCancelled
+    | StepNoted
+    | ItemsExpanded
+    | ItemsRefilled
+    | ApprovalRequested
+    | ApprovalDecided
+    | TimerFired
+)
+RUN_TERMINAL_EVENTS = (RunSucceeded, RunFailed, RunCancelled)

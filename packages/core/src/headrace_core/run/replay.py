@@ -1,0 +1,43 @@
+"""Replay: the state of a run at any event, with the very fold that the scheduler lives by."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headrace_core.ids import RunId, TenantId
+from headrace_core.run.apply import apply, apply_turn, set_time
+from headrace_core.run.events import RunEvent
+from headrace_core.run.state import RunState
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """The run's part of one accepted record."""
+
+    offset: int
+    time_ms: int
+    sequence: int
+    chain: bytes
+    events: tuple[RunEvent, ...]
+
+
+def replay(
+    run: RunId, tenant: TenantId, turns: Iterable[StoredTurn], until: int | None = None
+) -> RunState:
+    """Fold to the end, or to event `until` (1, 2, 3, ...), which may lie inside a turn.
+
+    Raises AssertionError if the turns have a gap, and ValueError if the run has no event `until`.
+    """
+    state = RunState(run, tenant)
+    for turn in turns:
+        assert turn.sequence == state.sequence + 1, "the journal has a gap"
+        last = turn.sequence + len(turn.events) - 1
+        if until is None or last <= until:
+            apply_turn(state, turn.events, turn.time_ms, turn.chain)
+            continue
+        set_time(state, turn.time_ms)
+        for event in turn.events[: until - state.sequence]:
+            apply(state, event)
+        break
+    if until is not None and state.sequence < until:
+        raise ValueError(f"run {run} has {state.sequence} events, there is no event {until}")
+    return state
