@@ -1,0 +1,187 @@
+"""The immutable plan that scheduler, executor and history fold with.
+
+Everything is resolved when a version is published, and parsed when its plan is loaded, so that
+nothing is parsed while runs run. A plan is stored with its version and cached by its hash.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from headrace_core.ids import PlanHash
+from headrace_core.workflow.joins import Join
+from headrace_core.workflow.plan_parts import (
+    Action,
+    Approval,
+    Case,
+    Catchup,
+    Compensation,
+    Concurrency,
+    Edge,
+    Effect,
+    Escalation,
+    EventWait,
+    Failure,
+    Fallback,
+    Foreach,
+    Idempotency,
+    Input,
+    Jitter,
+    OnConflict,
+    OnError,
+    OnExpire,
+    OnFailure,
+    Overlap,
+    RateLimit,
+    Repeat,
+    RetryPolicy,
+    Trigger,
+    TriggerKind,
+    UsesKind,
+    Wait,
+)
+from headrace_core.workflow.references import References, union
+from headrace_core.workflow.template import Expression, Template
+
+__all__ = [
+    "Action",
+    "Approval",
+    "Case",
+    "Catchup",
+    "Compensation",
+    "Concurrency",
+    "Edge",
+    "Effect",
+    "Escalation",
+    "EventWait",
+    "Failure",
+    "Fallback",
+    "Foreach",
+    "Idempotency",
+    "Input",
+    "Jitter",
+    "OnConflict",
+    "OnError",
+    "OnExpire",
+    "OnFailure",
+    "Overlap",
+    "Plan",
+    "PlanStep",
+    "RateLimit",
+    "Repeat",
+    "RetryPolicy",
+    "Scope",
+    "StepKind",
+    "Trigger",
+    "TriggerKind",
+    "UsesKind",
+    "Wait",
+]
+
+
+class StepKind(StrEnum):
+    USES = "uses"
+    SWITCH = "switch"
+    WAIT = "wait"
+    APPROVAL = "approval"
+    GROUP = "group"
+    SET = "set"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanStep:
+    """One step, with the flow's defaults already filled in.
+
+    `references` is what an executor needs to evaluate `arguments`, the `with` of fallback entries,
+    their outputs and the idempotency key; control expressions carry their own. Times that are
+    None have no limit.
+    """
+
+    id: str
+    index: int
+    kind: StepKind
+    title: str = ""
+    needs: tuple[Edge, ...] = ()
+    join: Join = Join()
+    cancel_others: bool = False
+    when: Expression | None = None
+    foreach: Foreach | None = None
+    repeat: Repeat | None = None
+    uses: Action | None = None
+    arguments: Template | None = None
+    switch: tuple[Case, ...] = ()
+    wait: Wait | None = None
+    approval: Approval | None = None
+    group: "Scope | None" = None
+    set: Template | None = None
+    fail: Failure | None = None
+    outputs: Template | None = None
+    detach: bool = False
+    retry: RetryPolicy = RetryPolicy()
+    timeout_ms: int | None = None
+    deadline_ms: int | None = None
+    heartbeat_ms: int | None = None
+    fallback: tuple[Fallback, ...] = ()
+    on_error: OnError = OnError.FAIL
+    on_error_output: Template | None = None
+    compensate: Compensation | None = None
+    idempotency_key: Template | None = None
+    priority: int = 0
+    rate_limit: RateLimit | None = None
+    sensitive: bool = False
+    references: References = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "references", union(self._evaluated_by_executor()))
+
+    def _evaluated_by_executor(self) -> Iterator[References]:
+        templates = [self.arguments, self.idempotency_key]
+        for entry in self.fallback:
+            templates += (entry.arguments, entry.output)
+        for template in templates:
+            if template is not None:
+                yield template.references
+
+    @property
+    def catches(self) -> bool:
+        return self.on_error is OnError.CATCH
+
+    @property
+    def inline(self) -> bool:
+        """Decided in place by the scheduler: no executor is asked."""
+        return self.kind is not StepKind.USES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """Steps of one level. `successors` names each step's dependents once, in the order of `order`,
+    which is topological; `entry` are the steps without `needs`."""
+
+    steps: Mapping[str, PlanStep]
+    order: tuple[str, ...]
+    entry: tuple[str, ...]
+    successors: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`lock` is what each `@` reference of the definition meant when it was published."""
+
+    hash: PlanHash
+    flow: str
+    steps: Mapping[str, PlanStep]
+    order: tuple[str, ...]
+    entry: tuple[str, ...]
+    successors: Mapping[str, tuple[str, ...]]
+    title: str = ""
+    inputs: tuple[Input, ...] = ()
+    vars: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    outputs: Template | None = None
+    timeout_ms: int | None = None
+    on_failure: OnFailure = OnFailure.DRAIN
+    triggers: Mapping[str, Trigger] = field(default_factory=lambda: MappingProxyType({}))
+    subject: Expression | None = None
+    concurrency: Concurrency | None = None
+    lock: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
