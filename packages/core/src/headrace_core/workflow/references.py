@@ -4,14 +4,14 @@ Only the payloads named here are opened before an evaluation, so a name must nev
 too many only costs time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from headrace_core.workflow.tokens import Token, TokenKind, plain_string
 
 STEP_FIELDS = ("status", "output", "error", "items", "counts")
 ROOTS = ("inputs", "vars", "trigger", "run", "steps", "secrets")
-MACROS = frozenset({"all", "exists", "exists_one", "existsOne", "map", "filter", "transformList"})
+MACROS = frozenset({"all", "exists", "exists_one", "map", "filter"})
 _WORDS = frozenset(
     {"true", "false", "null", "in", "int", "uint", "double", "bool", "string", "bytes", "list"}
     | {"map", "null_type", "type", "dyn", "google", "optional_type", "optional", "math"}
@@ -43,17 +43,17 @@ NO_REFERENCES = References()
 
 @dataclass(frozen=True, slots=True)
 class Mention:
-    """One use of a root name: `steps.fetch.output` has member `fetch` and field `output`.
-
-    `member` is None where the root is used whole or with a computed key.
-    """
+    """One use of a root name with the literal keys that follow it: `steps.fetch['output']` has
+    the keys `fetch` and `output`. A computed key, an index or a call ends them."""
 
     root: str
-    member: str | None
-    field: str | None
+    keys: tuple[str, ...]
     offset: int
-    member_offset: int
-    field_offset: int
+    key_offsets: tuple[int, ...]
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        return (self.root, *self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +86,17 @@ def references_of(scans: Iterable[Scan]) -> References:
     secrets: set[str] = set()
     for mention in (mention for scan_ in scans for mention in scan_.mentions):
         names.add(mention.root)
-        if mention.member is None:
+        if not mention.keys:
             continue
+        member = mention.keys[0]
         if mention.root == "steps":
-            field = mention.field
+            field = mention.keys[1] if len(mention.keys) > 1 else None
             fields = (field,) if field in STEP_FIELDS else STEP_FIELDS
-            steps.setdefault(mention.member, set()).update(fields)
+            steps.setdefault(member, set()).update(fields)
         elif mention.root == "inputs":
-            inputs.add(mention.member)
+            inputs.add(member)
         elif mention.root == "secrets":
-            secrets.add(mention.member)
+            secrets.add(member)
     return References(
         frozenset(names),
         tuple(
@@ -136,7 +137,7 @@ def union(parts: Iterable[References]) -> References:
     )
 
 
-def _bound_variables(tokens: Sequence[Token]) -> Iterable[Token]:
+def _bound_variables(tokens: Sequence[Token]) -> Iterator[Token]:
     for index, token in enumerate(tokens):
         if token.text not in MACROS or not index or tokens[index - 1].text != ".":
             continue
@@ -148,27 +149,31 @@ def _bound_variables(tokens: Sequence[Token]) -> Iterable[Token]:
 
 def _mention(tokens: Sequence[Token], index: int) -> Mention:
     root = tokens[index]
-    member, member_offset, after = _selected(tokens, index + 1)
-    field, field_offset = None, root.offset
-    if member is not None:
-        field, field_offset, _ = _selected(tokens, after)
-    return Mention(root.text, member, field, root.offset, member_offset, field_offset)
+    keys: list[str] = []
+    offsets: list[int] = []
+    at = index + 1
+    while (selected := _selected(tokens, at)) is not None:
+        key, offset, at = selected
+        keys.append(key)
+        offsets.append(offset)
+    return Mention(root.text, tuple(keys), root.offset, tuple(offsets))
 
 
-def _selected(tokens: Sequence[Token], index: int) -> tuple[str | None, int, int]:
+def _selected(tokens: Sequence[Token], index: int) -> tuple[str, int, int] | None:
     """The key chosen by `.name` or `['name']` at `index`: (key, its offset, index after it)."""
     mark = _text(tokens, index)
-    if index + 1 < len(tokens):
-        chosen = tokens[index + 1]
-        if mark in (".", ".?") and chosen.kind is TokenKind.NAME:
-            if _text(tokens, index + 2) == "(":
-                return None, chosen.offset, index
-            return chosen.text, chosen.offset, index + 2
-        if mark in ("[", "[?") and _text(tokens, index + 2) == "]":
-            key = plain_string(chosen)
-            if key is not None:
-                return key, chosen.offset, index + 3
-    return None, tokens[index - 1].offset, index
+    if index + 1 >= len(tokens):
+        return None
+    chosen = tokens[index + 1]
+    if mark in (".", ".?") and chosen.kind is TokenKind.NAME:
+        if _text(tokens, index + 2) == "(":
+            return None
+        return chosen.text, chosen.offset, index + 2
+    if mark in ("[", "[?") and _text(tokens, index + 2) == "]":
+        key = plain_string(chosen)
+        if key is not None:
+            return key, chosen.offset, index + 3
+    return None
 
 
 def _text(tokens: Sequence[Token], index: int) -> str:
