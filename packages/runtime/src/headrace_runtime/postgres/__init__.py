@@ -1,0 +1,1 @@
+"""PostgreSQL for every service: the built-in server, pools, named statements, migrations, roles."""
