@@ -1,0 +1,88 @@
+"""What starts a run."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
+
+from headrace_core.workflow.model_types import Cel, Duration, Maybe, Model, Object
+
+
+class Webhook(Model):
+    path: str
+    verify: Maybe[Literal["standard-webhooks", "hmac", "bearer", "none"]] = None
+    secret: Maybe[str] = None
+    """Name of the secret that signs the requests."""
+    dedupe: Maybe[str] = None
+    """Template: two requests with one value start one run."""
+    respond: Maybe[Literal["accepted", "result"]] = None
+
+
+def _exactly_one_rhythm(schema: dict[str, Any]) -> None:
+    schema["oneOf"] = [{"required": ["cron"]}, {"required": ["every"]}]
+
+
+class Schedule(Model):
+    model_config = Model.model_config | {"json_schema_extra": _exactly_one_rhythm}
+
+    cron: Maybe[str] = None
+    every: Maybe[Duration] = None
+    timezone: Maybe[str] = None
+    """A name of the time zone database, such as Europe/Berlin; UTC if absent."""
+    overlap: Maybe[Literal["allow", "skip", "queue", "cancel_running"]] = None
+    catchup: Maybe[Literal["none", "last", "all"]] = None
+
+    @model_validator(mode="after")
+    def _one_rhythm(self) -> "Schedule":
+        if (self.cron is None) == (self.every is None):
+            raise PydanticCustomError("one_of", "a schedule has either `cron` or `every`")
+        return self
+
+
+class EventFilter(Model):
+    topic: str
+    match: Maybe[Cel] = None
+
+
+class WebhookTrigger(Model):
+    webhook: Webhook
+    with_: Maybe[Object] = Field(None, alias="with")
+    """Input name to template over `trigger`."""
+
+
+class ScheduleTrigger(Model):
+    schedule: Schedule
+    with_: Maybe[Object] = Field(None, alias="with")
+    """Input name to template over `trigger`."""
+
+
+class EventTrigger(Model):
+    event: EventFilter
+    with_: Maybe[Object] = Field(None, alias="with")
+    """Input name to template over `trigger`."""
+
+
+class ManualTrigger(Model):
+    manual: Object
+
+
+TRIGGER_KINDS = ("webhook", "schedule", "event", "manual")
+
+
+def _kind(value: Any) -> str | None:
+    if isinstance(value, dict):
+        return next((kind for kind in TRIGGER_KINDS if kind in value), None)
+    return None
+
+
+Trigger = Annotated[
+    Annotated[WebhookTrigger, Tag("webhook")]
+    | Annotated[ScheduleTrigger, Tag("schedule")]
+    | Annotated[EventTrigger, Tag("event")]
+    | Annotated[ManualTrigger, Tag("manual")],
+    Discriminator(
+        _kind,
+        custom_error_type="trigger_kind",
+        custom_error_message="a trigger is one of webhook, schedule, event, manual",
+    ),
+]
