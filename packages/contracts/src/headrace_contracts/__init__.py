@@ -1,0 +1,1 @@
+"""The wire: generated protobuf modules and the one codec between them and the core."""

@@ -1,0 +1,1 @@
+"""The I/O that every service shares: event log, PostgreSQL, payload sealing, RPC, life cycle."""

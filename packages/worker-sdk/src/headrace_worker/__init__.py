@@ -1,0 +1,1 @@
+"""A decorated async function becomes a step of a Headrace workflow."""

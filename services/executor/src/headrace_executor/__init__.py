@@ -1,0 +1,1 @@
+"""Executor: runs the attempts of steps and keeps their results until an owner has them."""

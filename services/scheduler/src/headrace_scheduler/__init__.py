@@ -1,0 +1,1 @@
+"""Scheduler: owns partitions, decides what runs next, and writes the event log."""
