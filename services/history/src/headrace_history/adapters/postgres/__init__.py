@@ -1,0 +1,1 @@
+"""Projections in PostgreSQL: one schema per tenant, and the shared watermarks."""

@@ -1,0 +1,29 @@
+"""Faults of the database as the platform's errors."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import asyncpg
+
+from headrace_core.errors import Unavailable
+
+_PASSING = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
+)
+
+
+@contextmanager
+def passing_faults() -> Iterator[None]:
+    """What goes away by itself becomes Unavailable; the rest is a bug and stays what it is."""
+    try:
+        yield
+    except _PASSING as fault:
+        raise Unavailable(
+            f"history's database does not answer: {fault or type(fault).__name__}"
+        ) from fault

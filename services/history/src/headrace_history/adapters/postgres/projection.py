@@ -1,0 +1,200 @@
+"""Writes projections: one transaction per flush, whatever the number of tenants.
+
+Tenants with few rows share one multi-statement script; a tenant with many gets arrays, which the
+server reads without parsing megabytes of text. The commit is not waited for on disk: what is lost
+in a crash comes from the log again, together with its watermark.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+from headrace_core.errors import Fenced, Unavailable, WrongLog
+from headrace_core.ids import RunId, StepKey, TenantId
+from headrace_history.adapters.postgres.faults import passing_faults
+from headrace_history.adapters.postgres.literals import row_literal, storable
+from headrace_history.adapters.postgres.rows import approval_row, run_row
+from headrace_history.adapters.postgres.tenants import TenantSchemas
+from headrace_history.app.ports import LoadedRun
+from headrace_history.domain.projections.approvals import ApprovalRow
+from headrace_history.domain.watermark import Flush, TenantFlush, Watermark
+from headrace_runtime.postgres.pool import Session, open_connection
+from headrace_runtime.postgres.sql import load_statements
+
+STATEMENTS = load_statements(Path(__file__).with_name("projection.sql"))
+ARRAY_ROWS_MIN = 8
+"""Runs of one tenant in a flush from which on arrays are cheaper than text."""
+_DURABILITY = "set local synchronous_commit = off;"
+
+Statement = tuple[str, Sequence[object]]
+
+
+@cache
+def statement(name: str, schema: str) -> str:
+    """One text per schema, so that prepared statements are found again."""
+    conflict = STATEMENTS["run_conflict"].removesuffix(";")
+    return STATEMENTS[name].replace("{schema}", schema).replace("{on_conflict}", conflict)
+
+
+class PostgresProjection:
+    """ProjectionStore. `owner` is drawn at start: whoever claims last may write."""
+
+    def __init__(self, dsn: str, schemas: TenantSchemas) -> None:
+        self._dsn = dsn
+        self._schemas = schemas
+        self._owner = uuid4().hex
+        self._session: Session | None = None
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close(timeout=2)
+
+    async def claim(self, log_id: bytes, partitions: int) -> Sequence[Watermark]:
+        session = await self._connected()
+        with passing_faults():
+            rows = await session.fetch(
+                STATEMENTS["claim_watermarks"], log_id, partitions, self._owner
+            )
+        for row in rows:
+            if row["log_id"] != log_id:
+                raise WrongLog(
+                    f"the projections were made from log {row['log_id'].hex()}, this log is "
+                    f"{log_id.hex()}: point history at its own log, or rebuild the projections "
+                    "from this one (python -m headrace_history rebuild)"
+                )
+        watermarks = [
+            Watermark(
+                partition=row["part"],
+                log_id=row["log_id"],
+                offset=row["off"],
+                epoch=row["epoch"],
+                next_seq=row["next_seq"],
+                read_to=row["read_to"],
+                chain=row["chain"],
+            )
+            for row in rows
+        ]
+        return sorted(watermarks, key=lambda watermark: watermark.partition)
+
+    async def load(
+        self, wanted: Sequence[tuple[TenantId, RunId]]
+    ) -> Mapping[RunId, LoadedRun]:
+        by_tenant: dict[TenantId, list[RunId]] = {}
+        for tenant, run in wanted:
+            by_tenant.setdefault(tenant, []).append(run)
+        found: dict[RunId, LoadedRun] = {}
+        session = await self._connected()
+        for tenant, runs in by_tenant.items():
+            schema = await self._schemas.find(tenant)
+            if schema is None:
+                continue
+            with passing_faults():
+                rows = await session.fetch(statement("load_runs", schema), runs)
+                approvals = await session.fetch(statement("load_approvals", schema), runs)
+            for row in rows:
+                found[RunId(row["run"])] = LoadedRun(run_row(tenant, row))
+            for row in approvals:
+                found[RunId(row["run"])].approvals[StepKey(row["step"])] = approval_row(row)
+        return found
+
+    async def write(self, flush: Flush) -> None:
+        names = await self._schemas.ensure(flush.tenants)
+        session = await self._connected()
+        script, arrays = [_DURABILITY], list[Statement]()
+        for schema, tenant in sorted((names[key], part) for key, part in flush.tenants.items()):
+            _add_tenant(script, arrays, schema, tenant)
+        with passing_faults():
+            async with session.transaction():
+                await session.execute("".join(script))
+                for text, arguments in arrays:
+                    await session.execute(text, *arguments)
+                await self._move_watermarks(session, flush.watermarks)
+
+    async def _move_watermarks(self, session: Session, marks: Sequence[Watermark]) -> None:
+        moved = await session.execute(
+            STATEMENTS["move_watermarks"],
+            [mark.partition for mark in marks],
+            [mark.offset for mark in marks],
+            [mark.epoch for mark in marks],
+            [mark.next_seq for mark in marks],
+            [mark.read_to for mark in marks],
+            [mark.chain for mark in marks],
+            self._owner,
+        )
+        if moved != f"UPDATE {len(marks)}":
+            raise Fenced(
+                "another history process writes the projections now: this one stops",
+                [mark.partition for mark in marks],
+            )
+
+    async def _connected(self) -> Session:
+        if self._session is None or self._session.is_closed():
+            self._session = await open_connection(
+                self._dsn, application_name="headrace-history-projector"
+            )
+            if await self._session.fetchval("show standard_conforming_strings") != "on":
+                raise Unavailable("the database has standard_conforming_strings off: turn it on")
+        return self._session
+
+
+def _add_tenant(
+    script: list[str], arrays: list[Statement], schema: str, tenant: TenantFlush
+) -> None:
+    if len(tenant.rows) >= ARRAY_ROWS_MIN:
+        arrays.append((statement("array_runs", schema), _columns(tenant.rows)))
+        arrays.append((statement("array_chunks", schema), _columns(_chunk_rows(tenant))))
+    else:
+        _add_rows(script, "script_runs", schema, tenant.rows)
+        _add_rows(script, "script_chunks", schema, _chunk_rows(tenant))
+    _add_rows(
+        script,
+        "script_usage",
+        schema,
+        [
+            (*key, use.runs, use.attempts, use.calls)
+            + (use.input_tokens, use.output_tokens, use.cost_micros)
+            for key, use in sorted(tenant.usage.items())
+        ],
+    )
+    _add_rows(
+        script,
+        "script_approvals",
+        schema,
+        [_approval_values(run, row) for run, row in tenant.approvals],
+    )
+
+
+def _add_rows(
+    script: list[str], name: str, schema: str, rows: Sequence[Sequence[object]]
+) -> None:
+    if rows:
+        script.append(
+            statement(name, schema).replace("{rows}", ",".join(map(row_literal, rows)))
+        )
+
+
+def _chunk_rows(tenant: TenantFlush) -> list[tuple[object, ...]]:
+    return [
+        (run, chunk.offset, chunk.first, chunk.last, chunk.data) for run, chunk in tenant.chunks
+    ]
+
+
+def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
+    return [
+        [storable(value) if isinstance(value, str) else value for value in column]
+        for column in zip(*rows, strict=True)
+    ]
+
+
+def _approval_values(run: RunId, row: ApprovalRow) -> tuple[object, ...]:
+    return (
+        run,
+        row.step,
+        row.requested_ms,
+        row.request,
+        row.expires_at_ms,
+        row.decision,
+        row.closed_ms,
+        row.answer,
+    )

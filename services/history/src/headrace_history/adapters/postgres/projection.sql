@@ -1,0 +1,81 @@
+-- {schema} is filled in by projection.py with a checked identifier. Columns of run stand in the
+-- order of headrace_history.domain.projections.runs.COLUMNS.
+
+-- name: script_runs
+insert into {schema}.run (
+    run, status, sequence, off, chain, time_ms, flow, version, plan, trigger, started_by, priority,
+    parent, parent_step, started_ms, ended_ms, error_type, failed_step,
+    attempts, succeeded, failed, skipped, cancelled
+) values {rows} {on_conflict};
+
+-- name: array_runs
+insert into {schema}.run (
+    run, status, sequence, off, chain, time_ms, flow, version, plan, trigger, started_by, priority,
+    parent, parent_step, started_ms, ended_ms, error_type, failed_step,
+    attempts, succeeded, failed, skipped, cancelled
+) select * from unnest(
+    $1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[], $7::text[],
+    $8::integer[], $9::text[], $10::text[], $11::text[], $12::integer[], $13::text[], $14::text[],
+    $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::bigint[], $20::bigint[],
+    $21::bigint[], $22::bigint[], $23::bigint[]
+) {on_conflict};
+
+-- name: run_conflict
+on conflict (run) do update set
+    status = excluded.status, sequence = excluded.sequence, off = excluded.off,
+    chain = excluded.chain, time_ms = excluded.time_ms, ended_ms = excluded.ended_ms,
+    error_type = excluded.error_type, failed_step = excluded.failed_step,
+    attempts = excluded.attempts, succeeded = excluded.succeeded, failed = excluded.failed,
+    skipped = excluded.skipped, cancelled = excluded.cancelled
+
+-- name: script_chunks
+insert into {schema}.journal (run, off, first, last, chunk) values {rows};
+
+-- name: array_chunks
+insert into {schema}.journal (run, off, first, last, chunk)
+select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[]);
+
+-- name: script_usage
+insert into {schema}.usage as u (
+    day, flow, model, runs, attempts, calls, input_tokens, output_tokens, cost_micros
+) values {rows}
+on conflict (day, flow, model) do update set
+    runs = u.runs + excluded.runs, attempts = u.attempts + excluded.attempts,
+    calls = u.calls + excluded.calls, input_tokens = u.input_tokens + excluded.input_tokens,
+    output_tokens = u.output_tokens + excluded.output_tokens,
+    cost_micros = u.cost_micros + excluded.cost_micros;
+
+-- name: script_approvals
+insert into {schema}.approval (
+    run, step, requested_ms, request, expires_at_ms, decision, closed_ms, answer
+) values {rows}
+on conflict (run, step) do update set
+    requested_ms = excluded.requested_ms, request = excluded.request,
+    expires_at_ms = excluded.expires_at_ms, decision = excluded.decision,
+    closed_ms = excluded.closed_ms, answer = excluded.answer;
+
+-- name: load_runs
+select run, status, sequence, off, chain, time_ms, flow, version, plan, trigger, started_by,
+    priority, parent, parent_step, started_ms, ended_ms, error_type, failed_step,
+    attempts, succeeded, failed, skipped, cancelled
+from {schema}.run where run = any($1::text[]);
+
+-- name: load_approvals
+select run, step, requested_ms, request, expires_at_ms, decision, closed_ms, answer
+from {schema}.approval where run = any($1::text[]) and decision = '';
+
+-- name: move_watermarks
+update headrace_history.watermark w set
+    off = x.off, epoch = x.epoch, next_seq = x.next_seq, read_to = x.read_to, chain = x.chain
+from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
+    as x (part, off, epoch, next_seq, read_to, chain)
+where w.part = x.part and w.owner = $7;
+
+-- name: claim_watermarks
+insert into headrace_history.watermark (part, log_id, off, epoch, next_seq, read_to, chain, owner)
+select part, $1::bytea, 0, -1, 0, 0, '', $3::text from generate_series(0, $2::integer - 1) part
+on conflict (part) do update set owner = excluded.owner
+returning part, log_id, off, epoch, next_seq, read_to, chain;
+
+-- name: forget_watermarks
+delete from headrace_history.watermark;

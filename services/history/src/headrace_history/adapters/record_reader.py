@@ -1,0 +1,115 @@
+"""Reads records and bodies straight from protobuf.
+
+A digest names the kinds of a body's events without building them, and a record becomes one object
+instead of three: decoding everything would cost the projector more than all the rest of its work.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from headrace.event.v1 import envelope_pb2 as pb
+from headrace_contracts.codec import RUN_EVENTS, decode_body
+from headrace_core.errors import BrokenChain, UnknownEvent
+from headrace_core.ids import RunId, TenantId
+from headrace_core.run.events import RunEvent
+from headrace_history.domain.turns import (
+    MARKED_KINDS,
+    METERED_KINDS,
+    Digest,
+    LogRecord,
+    digest_of,
+)
+
+SHAPES_MAX: Final = 4096
+"""Sequences of kinds that are kept; flows have few, the turns of a wide fan-out may have many."""
+
+_KIND = {name: kind for kind, (name, _, _) in RUN_EVENTS.items()}
+_TAKE = {name: take for name, _, take in RUN_EVENTS.values()}
+_MARKED = frozenset(name for kind, (name, _, _) in RUN_EVENTS.items() if kind in MARKED_KINDS)
+_METERED = frozenset(name for kind, (name, _, _) in RUN_EVENTS.items() if kind in METERED_KINDS)
+
+_Names = tuple[str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What follows from the kinds alone: the digest if no event says more, and which may."""
+
+    kinds: tuple[type[RunEvent], ...]
+    plain: Digest
+    marked: tuple[tuple[int, str], ...]
+    metered: tuple[tuple[int, str], ...]
+
+
+class ProtobufRecords:
+    """RecordReader."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[_Names, _Shape] = {}
+
+    def record(self, offset: int, record: bytes) -> LogRecord:
+        try:
+            m = pb.Record.FromString(record)
+        except DecodeError as error:
+            raise BrokenChain(f"a record is not readable: {error}") from error
+        run = m.run
+        return LogRecord(
+            offset,
+            m.log_id,
+            m.partition,
+            m.epoch,
+            m.seq,
+            m.time_ms,
+            TenantId(m.tenant),
+            RunId(run) if run else None,
+            m.sequence,
+            m.chain,
+            m.claim,
+            m.body,
+        )
+
+    def events(self, body: bytes) -> tuple[RunEvent, ...]:
+        return decode_body(body).run_events
+
+    def digest(self, body: bytes) -> Digest:
+        try:
+            events = pb.Body.FromString(body).run_events
+        except DecodeError as error:
+            raise BrokenChain(f"a record's body is not readable: {error}") from error
+        names = tuple([event.WhichOneof("event") for event in events])
+        shape = self._shapes.get(names) or self._shape(names)
+        if not shape.marked:
+            for place, name in shape.metered:
+                if getattr(events[place], name).HasField("usage"):
+                    break
+            else:
+                return shape.plain
+        places = list(shape.marked)
+        places += [
+            (place, name)
+            for place, name in shape.metered
+            if getattr(events[place], name).HasField("usage")
+        ]
+        marks = [_TAKE[name](getattr(events[place], name)) for place, name in sorted(places)]
+        return digest_of(shape.kinds, tuple(marks))
+
+    def _shape(self, names: _Names) -> _Shape:
+        known = [name for name in names if name is not None]
+        if len(known) < len(names):
+            raise UnknownEvent(
+                "a record holds an event of a kind that this version does not know: upgrade "
+                "history, then restart it"
+            )
+        kinds = tuple(_KIND[name] for name in known)
+        places = tuple(enumerate(known))
+        shape = _Shape(
+            kinds,
+            digest_of(kinds),
+            tuple((place, name) for place, name in places if name in _MARKED),
+            tuple((place, name) for place, name in places if name in _METERED),
+        )
+        if len(self._shapes) < SHAPES_MAX:
+            self._shapes[names] = shape
+        return shape

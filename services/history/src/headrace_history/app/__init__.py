@@ -1,0 +1,1 @@
+"""Loops and use cases of history, against the ports in ports.py."""

@@ -1,0 +1,76 @@
+"""Turns folds, rows and events into documents: opens payloads, masks what is sensitive."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TypeVar
+
+from headrace_core.errors import BlobMissing, PayloadError
+from headrace_core.ids import PlanHash, RunId, TenantId
+from headrace_core.run.replay import StoredTurn
+from headrace_history.app.ports import Sensitivity, Vaults
+from headrace_history.app.replayer import Folded
+from headrace_history.domain.event_documents import event_documents
+from headrace_history.domain.rendering import Document, Payloads, run_document
+from headrace_history.domain.timeline import timeline_of
+
+Rendered = TypeVar("Rendered")
+REFERENCES_MAX = 32
+"""Large payloads fetched for one document; the others are shown as large."""
+
+
+class Presenter:
+    def __init__(self, vaults: Vaults, sensitivity: Sensitivity) -> None:
+        self._vaults = vaults
+        self._sensitivity = sensitivity
+
+    async def run(self, folded: Folded, *, reveal_sensitive: bool = False) -> Document:
+        state = folded.state
+        timeline = timeline_of(folded.turns, state.sequence)
+
+        def build(payloads: Payloads) -> Document:
+            return run_document(state, payloads, timeline)
+
+        return await self._render(
+            state.tenant, state.run_id, state.plan, build, reveal_sensitive=reveal_sensitive
+        )
+
+    async def events(
+        self,
+        tenant: TenantId,
+        run: RunId,
+        plan: PlanHash,
+        turns: Sequence[StoredTurn],
+        after_sequence: int,
+    ) -> list[Document]:
+        """Sensitive payloads stay masked: events also go to live screens and logs."""
+
+        def build(payloads: Payloads) -> list[Document]:
+            return [
+                document
+                for turn in turns
+                for document in event_documents(turn, payloads, after_sequence)
+            ]
+
+        return await self._render(tenant, run, plan, build, reveal_sensitive=False)
+
+    async def _render(
+        self,
+        tenant: TenantId,
+        run: RunId,
+        plan: PlanHash,
+        build: Callable[[Payloads], Rendered],
+        *,
+        reveal_sensitive: bool,
+    ) -> Rendered:
+        vault = await self._vaults.vault(tenant)
+        hidden = frozenset[str]()
+        if not reveal_sensitive:
+            hidden = await self._sensitivity.sensitive_steps(tenant, plan)
+        payloads = Payloads(run, vault, hidden)
+        rendered = build(payloads)
+        if not payloads.missing:
+            return rendered
+        for stored in payloads.missing[:REFERENCES_MAX]:
+            with suppress(BlobMissing, PayloadError):
+                await vault.fetch(run, stored)
+        return build(Payloads(run, vault, hidden))

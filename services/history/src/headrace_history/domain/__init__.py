@@ -1,0 +1,1 @@
+"""Pure decisions of history: what rows, chunks and documents follow from events."""

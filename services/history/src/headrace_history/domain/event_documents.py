@@ -1,0 +1,70 @@
+"""Events as the API and live subscribers see them: {sequence, time, kind, ...}.
+
+Field by field from the event itself, so that a new kind needs no code here: sealed bytes are
+opened, times become text, enums their names.
+"""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from enum import IntEnum
+
+from headrace_core.ids import StepKey
+from headrace_core.payload import Stored
+from headrace_core.run.events import Parent, RunEvent, StepError, Usage
+from headrace_core.run.replay import StoredTurn
+from headrace_history.domain.rendering import (
+    Document,
+    Payloads,
+    edge_documents,
+    error_document,
+    metering_document,
+    time_text,
+)
+
+_TIME_SUFFIX = "_ms"
+
+
+def event_documents(
+    turn: StoredTurn, payloads: Payloads, after_sequence: int = 0
+) -> Iterator[Document]:
+    """The turn's events with a number above `after_sequence`, in order."""
+    for sequence, event in enumerate(turn.events, turn.sequence):
+        if sequence > after_sequence:
+            yield event_document(sequence, turn.time_ms, event, payloads)
+
+
+def event_document(
+    sequence: int, time_ms: int, event: RunEvent, payloads: Payloads
+) -> Document:
+    document: Document = {
+        "sequence": sequence,
+        "time": time_text(time_ms),
+        "kind": type(event).__name__,
+    }
+    step = StepKey(getattr(event, "step", None) or "")
+    for item in fields(event):
+        value = getattr(event, item.name)
+        name = item.name
+        if name.endswith(_TIME_SUFFIX):
+            name = f"{name.removesuffix(_TIME_SUFFIX).removesuffix('_at')}_at"
+            value = time_text(value)
+        document[name] = _shown(step, value, payloads)
+    return document
+
+
+def _shown(step: StepKey, value: object, payloads: Payloads) -> object:
+    match value:
+        case bytes():
+            return payloads.show_of_step(step, Stored(value))
+        case StepError():
+            return error_document(step, value, payloads)
+        case Usage():
+            return metering_document(value)
+        case Parent():
+            return {"run": value.run, "step": value.step, "attempt": value.attempt}
+        case tuple():
+            return edge_documents(value)
+        case IntEnum():
+            return value.name.lower()
+        case _:
+            return value

@@ -1,0 +1,265 @@
+"""Runs, states and events as the API shows them: plain documents with opened payloads.
+
+A payload's JSON is passed on as text, never parsed. What may not or cannot be shown is an object
+with one `$` key that says why. Steps marked sensitive are masked unless asked otherwise.
+"""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from headrace_core.errors import KeyErased, PayloadTampered
+from headrace_core.ids import RunId, StepKey, step_of
+from headrace_core.payload import BlobMissingHere, Stored, Vault
+from headrace_core.run.events import EdgeTaken, StepError, Usage
+from headrace_core.run.state import FanOutView, RunView, StepView
+from headrace_core.run.status import CancelCause, StepStatus
+from headrace_history.domain.projections.runs import RunRow
+from headrace_history.domain.timeline import Attempt, StepTimeline, Timeline, Wait
+
+Document = dict[str, object]
+"""JSON-like; leaves may also be JsonText."""
+
+MASKED: Document = {"$masked": "the step is marked sensitive"}
+ERASED: Document = {"$erased": "the key of this payload was destroyed"}
+UNREADABLE: Document = {"$unreadable": "the bytes are not what was sealed for this run"}
+LARGE: Document = {"$large": "not shown here; an export of the run contains it"}
+
+
+@dataclass(frozen=True, slots=True)
+class JsonText:
+    """A value that is JSON already."""
+
+    text: bytes
+
+
+@dataclass(slots=True)
+class Payloads:
+    """Opens the payloads of one run. References whose content is not at hand are shown as
+    large and gathered in `missing`: fetch them and render again. What is above `bytes_max` in all
+    is shown as large too."""
+
+    run: RunId
+    vault: Vault
+    sensitive: Set[str] = frozenset()
+    bytes_max: int = 8 << 20
+    missing: list[Stored] = field(default_factory=list[Stored])
+
+    def show(self, stored: Stored) -> object:
+        if not stored:
+            return None
+        try:
+            if self.bytes_max < 0:
+                return LARGE
+            text = self.vault.open(self.run, stored)
+            self.bytes_max -= len(text)
+            return JsonText(text) if self.bytes_max >= 0 else LARGE
+        except BlobMissingHere:
+            self.missing.append(stored)
+            return LARGE
+        except KeyErased:
+            return ERASED
+        except PayloadTampered:
+            return UNREADABLE
+
+    def show_of_step(self, step: StepKey, stored: Stored) -> object:
+        if not stored:
+            return None
+        return MASKED if self.hides(step) else self.show(stored)
+
+    def hides(self, step: StepKey) -> bool:
+        return bool(self.sensitive) and step_of(step)[0] in self.sensitive
+
+
+def time_text(time_ms: int | None) -> str | None:
+    """ISO 8601 in UTC with milliseconds; null for no time, which state also writes as 0."""
+    if not time_ms:
+        return None
+    seconds, rest_ms = divmod(time_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ms:03d}Z"
+
+
+def row_document(row: RunRow) -> Document:
+    """A run in a list: no payloads, no steps."""
+    return {
+        "id": row.run,
+        "flow": row.flow,
+        "version": row.version,
+        "status": row.status.text,
+        "trigger": row.trigger,
+        "started_by": row.started_by,
+        "priority": row.priority,
+        "parent": {"run": row.parent, "step": row.parent_step} if row.parent else None,
+        "started_at": time_text(row.started_ms),
+        "ended_at": time_text(row.ended_ms),
+        "duration_ms": row.ended_ms - row.started_ms if row.ended_ms else None,
+        "error_type": row.error_type or None,
+        "failed_step": row.failed_step,
+        "sequence": row.sequence,
+        "counts": {
+            "attempts": row.attempts,
+            "succeeded": row.succeeded,
+            "failed": row.failed,
+            "skipped": row.skipped,
+            "cancelled": row.cancelled,
+        },
+    }
+
+
+def run_document(state: RunView, payloads: Payloads, timeline: Timeline) -> Document:
+    """A run in full, at whatever event `state` and `timeline` end."""
+    parent = state.parent
+    return {
+        "id": state.run_id,
+        "flow": state.flow,
+        "version": state.version,
+        "plan": state.plan,
+        "status": state.status.text,
+        "trigger": state.trigger,
+        "started_by": state.started_by,
+        "priority": state.priority,
+        "parent": parent and {"run": parent.run, "step": parent.step, "attempt": parent.attempt},
+        "started_at": time_text(state.started_ms),
+        "scheduled_at": time_text(state.scheduled_at_ms),
+        "timeout_at": time_text(state.timeout_at_ms),
+        "ended_at": time_text(state.ended_ms),
+        "duration_ms": state.ended_ms - state.started_ms if state.ended_ms else None,
+        "cancel": _cancel(state.cancel, state.cancel_requested_ms),
+        "input": payloads.show(state.input),
+        "output": payloads.show(state.output),
+        "error": _run_error(state, payloads),
+        "sequence": state.sequence,
+        "time": time_text(state.time_ms),
+        "steps": {
+            key: _step(step, payloads, timeline.get(key)) for key, step in state.steps.items()
+        },
+    }
+
+
+def _cancel(cause: CancelCause | None, requested_ms: int) -> Document | None:
+    if cause is None:
+        return None
+    return {"cause": cause.name.lower(), "requested_at": time_text(requested_ms)}
+
+
+def _run_error(state: RunView, payloads: Payloads) -> Document | None:
+    if state.error is None:
+        return None
+    step = state.failed_step
+    hidden = step is not None and payloads.hides(step)
+    message = MASKED if hidden else payloads.show(state.error.message)
+    return {"type": state.error.type, "message": message, "step": step}
+
+
+def _step(step: StepView, payloads: Payloads, timeline: StepTimeline | None) -> Document:
+    shown: Document = {
+        "status": step.status.text,
+        "attempt": step.attempt,
+        "ready_at": time_text(step.first_ready_ms),
+        "ended_at": time_text(step.ended_ms),
+        "output": payloads.show_of_step(step.key, step.output),
+        "error": step.error and error_document(step.key, step.error, payloads),
+        "edges": edge_documents(step.edges),
+        "attempts": [_attempt(attempt) for attempt in timeline.attempts] if timeline else [],
+        "waits": [_wait(wait) for wait in timeline.waits] if timeline else [],
+    }
+    _add_particulars(shown, step, payloads)
+    return shown
+
+
+def _add_particulars(shown: Document, step: StepView, payloads: Payloads) -> None:
+    """Fields that only some steps have are left out of the others."""
+    if step.status is StepStatus.WAITING:
+        shown["waiting"] = step.waiting.text
+        shown["due_at"] = time_text(step.due_ms)
+    if step.status is StepStatus.RUNNING:
+        shown["executor"] = step.executor
+    if step.port:
+        shown["port"] = step.port
+    if step.recovered:
+        shown["recovered"] = True
+    if step.skip_reason is not None:
+        shown["skip_reason"] = step.skip_reason.text
+    if step.child is not None:
+        shown["child"] = step.child
+    if step.fallback:
+        shown["fallback"] = step.fallback
+    if step.approval:
+        shown["approval"] = payloads.show_of_step(step.key, step.approval)
+    if step.notes:
+        shown["notes"] = [payloads.show_of_step(step.key, note) for note in step.notes]
+    if step.fan_out is not None:
+        shown["items"] = _fan_out(step.key, step.fan_out, payloads)
+
+
+def _fan_out(step: StepKey, fan_out: FanOutView, payloads: Payloads) -> Document:
+    return {
+        "count": fan_out.count,
+        "opened": fan_out.cursor,
+        "succeeded": fan_out.succeeded,
+        "failed": fan_out.failed,
+        "cancelled": fan_out.cancelled,
+        "errors": [
+            {"index": index, **error_document(step, outcome.error, payloads)}
+            for index, outcome in enumerate(fan_out.outcomes)
+            if outcome is not None and outcome.error is not None
+        ][:ITEM_ERRORS_MAX],
+    }
+
+
+ITEM_ERRORS_MAX = 20
+"""Errors of items shown with a fan-out; the events have all of them."""
+
+
+def error_document(step: StepKey, error: StepError, payloads: Payloads) -> Document:
+    return {"type": error.type, "message": payloads.show_of_step(step, error.message)}
+
+
+def edge_documents(edges: Sequence[EdgeTaken]) -> list[Document]:
+    return [
+        {"source": edge.source, "port": edge.port or None, "state": edge.state.name.lower()}
+        for edge in edges
+    ]
+
+
+def _attempt(attempt: Attempt) -> Document:
+    return {
+        "number": attempt.number,
+        "executor": attempt.executor,
+        "queued_ms": attempt.queued_ms,
+        "assigned_at": time_text(attempt.assigned_ms),
+        "ended_at": time_text(attempt.ended_ms),
+        "duration_ms": _duration_ms(attempt.assigned_ms, attempt.ended_ms),
+        "outcome": attempt.outcome or None,
+        "error_type": attempt.error_type or None,
+        "usage": attempt.usage and metering_document(attempt.usage),
+    }
+
+
+def metering_document(usage: Usage) -> Document:
+    return {
+        "model": usage.model,
+        "prompt_hash": usage.prompt_hash or None,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_micros": usage.cost_micros,
+    }
+
+
+def _wait(wait: Wait) -> Document:
+    return {
+        "kind": wait.kind,
+        "from": time_text(wait.from_ms),
+        "until": time_text(wait.until_ms),
+        "due_at": time_text(wait.due_ms),
+        "duration_ms": _duration_ms(wait.from_ms, wait.until_ms),
+        "child": wait.child,
+    }
+
+
+def _duration_ms(from_ms: int, until_ms: int | None) -> int | None:
+    return None if until_ms is None else until_ms - from_ms
+
+
+def usage_document(rows: Sequence[Mapping[str, object]], from_ms: int, to_ms: int) -> Document:
+    return {"from": time_text(from_ms), "to": time_text(to_ms), "rows": list(rows)}

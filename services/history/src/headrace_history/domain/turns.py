@@ -1,0 +1,119 @@
+"""Turns as history keeps them: stored bytes, and a digest of what is inside.
+
+Most turns of most runs are never looked at again, so their bodies are not decoded: the
+projections get by with the number of events per kind and the few events that say more.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from headrace_core.ids import RunId, TenantId
+from headrace_core.run import events as ev
+
+MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
+    {
+        ev.RunStarted,
+        ev.RunWaiting,
+        ev.RunResumed,
+        ev.RunParked,
+        ev.RunCancelRequested,
+        ev.RunSucceeded,
+        ev.RunFailed,
+        ev.RunCancelled,
+        ev.ApprovalRequested,
+        ev.ApprovalDecided,
+    }
+)
+"""Kinds whose content the projections need; a digest carries these events whole."""
+METERED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
+    {ev.StepSucceeded, ev.StepFailed, ev.StepRetryScheduled, ev.StepCancelled}
+)
+"""Kinds that a digest carries whole if they name a model's usage."""
+
+
+@dataclass(slots=True)
+class JournalTurn:
+    """The run's part of one accepted record, as stored. `sequence` numbers its first event."""
+
+    offset: int
+    time_ms: int
+    sequence: int
+    count: int
+    chain: bytes
+    body: bytes
+
+    @property
+    def last_sequence(self) -> int:
+        return self.sequence + self.count - 1
+
+
+@dataclass(slots=True)
+class LogRecord:
+    """A record as the projector reads it: envelope and body in one, since it reads them all.
+    The fields are those of the core's Envelope and Record."""
+
+    offset: int
+    log_id: bytes
+    partition: int
+    epoch: int
+    seq: int
+    time_ms: int
+    tenant: TenantId
+    run: RunId | None
+    sequence: int
+    chain: bytes
+    claim: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digest:
+    """How many events of which kind a turn holds, and those of them that say more."""
+
+    count: int
+    assigned: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    cancelled: int = 0
+    ends_run: bool = False
+    asks_people: bool = False
+    marks: tuple[ev.RunEvent, ...] = ()
+
+
+_COUNTED: Mapping[type[ev.RunEvent], str] = {
+    ev.StepAssigned: "assigned",
+    ev.StepSucceeded: "succeeded",
+    ev.StepFailed: "failed",
+    ev.StepSkipped: "skipped",
+    ev.StepCancelled: "cancelled",
+}
+
+
+def digest_of(kinds: Iterable[type[ev.RunEvent]], marks: tuple[ev.RunEvent, ...] = ()) -> Digest:
+    """The digest of a turn with events of these kinds; `marks` are those that say more."""
+    count, ends_run, asks_people = 0, False, False
+    tally = dict.fromkeys(_COUNTED.values(), 0)
+    for kind in kinds:
+        count += 1
+        ends_run = ends_run or kind in ev.RUN_TERMINAL_EVENTS
+        asks_people = asks_people or kind is ev.ApprovalRequested
+        if kind in _COUNTED:
+            tally[_COUNTED[kind]] += 1
+    return Digest(
+        count=count, ends_run=ends_run, asks_people=asks_people, marks=marks, **tally
+    )
+
+
+def is_mark(event: ev.RunEvent) -> bool:
+    """Whether a digest must carry this event."""
+    kind = type(event)
+    if kind in MARKED_KINDS:
+        return True
+    return kind in METERED_KINDS and getattr(event, "usage", None) is not None
+
+
+def digest_events(events: Iterable[ev.RunEvent]) -> Digest:
+    """The digest of decoded events; the reading of undecoded bodies must agree with it."""
+    listed = tuple(events)
+    return digest_of(map(type, listed), tuple(event for event in listed if is_mark(event)))
