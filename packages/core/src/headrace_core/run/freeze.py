@@ -6,22 +6,29 @@ the log first named them.
 
 import hashlib
 
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from headrace_core.errors import UnknownEvent
 from headrace_core.partition.state import PartitionState
 from headrace_core.run.state import RunState
 
-_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64")
-_RUN = TypeAdapter(RunState, config=_CONFIG)
-_PARTITION = TypeAdapter(PartitionState, config=_CONFIG)
+# Unknown fields are refused: dropping what a newer version remembers would change the state.
+_CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="forbid")
+# A config is passed on to plain dataclasses only from the type around them: hence the tuples.
+_RUN = TypeAdapter(tuple[RunState], config=_CONFIG)
+_PARTITION = TypeAdapter(tuple[PartitionState], config=_CONFIG)
 
 
 def freeze_run(run: RunState) -> bytes:
-    return _RUN.dump_json(run)
+    return _RUN.dump_json((run,))
 
 
 def thaw_run(frozen: bytes) -> RunState:
-    return _RUN.validate_json(frozen)
+    """Raises UnknownEvent for a state that this version cannot have written."""
+    try:
+        return _RUN.validate_json(frozen)[0]
+    except ValidationError as fault:
+        raise _unknown("a run", fault) from fault
 
 
 def state_hash(run: RunState) -> str:
@@ -30,8 +37,22 @@ def state_hash(run: RunState) -> str:
 
 
 def freeze_partition(partition: PartitionState) -> bytes:
-    return _PARTITION.dump_json(partition)
+    return _PARTITION.dump_json((partition,))
 
 
 def thaw_partition(frozen: bytes) -> PartitionState:
-    return _PARTITION.validate_json(frozen)
+    """Raises UnknownEvent for a state that this version cannot have written."""
+    try:
+        return _PARTITION.validate_json(frozen)[0]
+    except ValidationError as fault:
+        raise _unknown("a partition", fault) from fault
+
+
+def _unknown(whose: str, fault: ValidationError) -> UnknownEvent:
+    # Without the input: it holds payloads and keys.
+    first = fault.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or "its beginning"
+    return UnknownEvent(
+        f"the stored state of {whose} is not one of this version ({place}: {first['msg']}): "
+        "run the version that wrote it, or delete the snapshot so that the log is folded again"
+    )
