@@ -147,24 +147,25 @@ class Fail(Model):
 
 
 def _word_or_object(value: Any) -> str:
-    return "object" if isinstance(value, dict) else "word"
+    return "<object>" if isinstance(value, dict) else "<word>"
 
 
 def _uses_or_output(value: Any) -> str:
-    return "output" if isinstance(value, dict) and "output" in value else "uses"
+    return "<output>" if isinstance(value, dict) and "output" in value else "<uses>"
 
 
 Join = Annotated[
-    Annotated[Literal["all", "any", "settled", "always"], Tag("word")]
-    | Annotated[AtLeast, Tag("object")],
+    Annotated[Literal["all", "any", "settled", "always"], Tag("<word>")]
+    | Annotated[AtLeast, Tag("<object>")],
     Discriminator(_word_or_object),
 ]
 OnError = Annotated[
-    Annotated[Literal["fail", "catch"], Tag("word")] | Annotated[RecoveredOutput, Tag("object")],
+    Annotated[Literal["fail", "catch"], Tag("<word>")]
+    | Annotated[RecoveredOutput, Tag("<object>")],
     Discriminator(_word_or_object),
 ]
 FallbackEntry = Annotated[
-    Annotated[FallbackUses, Tag("uses")] | Annotated[RecoveredOutput, Tag("output")],
+    Annotated[FallbackUses, Tag("<uses>")] | Annotated[RecoveredOutput, Tag("<output>")],
     Discriminator(_uses_or_output),
 ]
 

@@ -70,16 +70,18 @@ TRIGGER_KINDS = ("webhook", "schedule", "event", "manual")
 
 
 def _kind(value: Any) -> str | None:
-    if isinstance(value, dict):
-        return next((kind for kind in TRIGGER_KINDS if kind in value), None)
-    return None
+    """The tag is no possible key, so that it cannot be taken for one in an error's location."""
+    if not isinstance(value, dict):
+        return None
+    kinds = [kind for kind in TRIGGER_KINDS if kind in value]
+    return f"<{kinds[0]}>" if len(kinds) == 1 else None
 
 
 Trigger = Annotated[
-    Annotated[WebhookTrigger, Tag("webhook")]
-    | Annotated[ScheduleTrigger, Tag("schedule")]
-    | Annotated[EventTrigger, Tag("event")]
-    | Annotated[ManualTrigger, Tag("manual")],
+    Annotated[WebhookTrigger, Tag("<webhook>")]
+    | Annotated[ScheduleTrigger, Tag("<schedule>")]
+    | Annotated[EventTrigger, Tag("<event>")]
+    | Annotated[ManualTrigger, Tag("<manual>")],
     Discriminator(
         _kind,
         custom_error_type="trigger_kind",

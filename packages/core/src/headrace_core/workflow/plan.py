@@ -7,7 +7,7 @@ nothing is parsed while runs run. A plan is stored with its version and cached b
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
+from typing import Any
 
 from headrace_core.ids import PlanHash
 from headrace_core.workflow.joins import Join
@@ -167,7 +167,8 @@ class Scope:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`lock` is what each `@` reference of the definition meant when it was published."""
+    """`lock` is what each `@` reference of the definition meant when it was published; `hash`
+    covers the definition without its title and description, and the lock."""
 
     hash: PlanHash
     flow: str
@@ -175,13 +176,12 @@ class Plan:
     order: tuple[str, ...]
     entry: tuple[str, ...]
     successors: Mapping[str, tuple[str, ...]]
-    title: str = ""
     inputs: tuple[Input, ...] = ()
-    vars: Mapping[str, object] = field(default_factory=lambda: MappingProxyType({}))
+    vars: Mapping[str, Any] = field(default_factory=dict[str, Any])
     outputs: Template | None = None
     timeout_ms: int | None = None
     on_failure: OnFailure = OnFailure.DRAIN
-    triggers: Mapping[str, Trigger] = field(default_factory=lambda: MappingProxyType({}))
+    triggers: Mapping[str, Trigger] = field(default_factory=dict[str, Trigger])
     subject: Expression | None = None
     concurrency: Concurrency | None = None
-    lock: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    lock: Mapping[str, str] = field(default_factory=dict[str, str])

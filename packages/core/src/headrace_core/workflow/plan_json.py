@@ -1,18 +1,21 @@
-"""Plans as canonical JSON and back: they are stored with their version and sent between services.
+"""Plans as JSON and back: they are stored with their version and sent between services.
 
 Expressions and templates are written as their source, so a stored plan is readable.
 """
 
+import json
 from functools import cache
 
 from pydantic import TypeAdapter
 
-from headrace_core.workflow.canonical import canonical_json
 from headrace_core.workflow.plan import Plan
 
 
 def plan_to_json(plan: Plan) -> bytes:
-    return canonical_json(_adapter().dump_python(plan, mode="json", exclude_defaults=True))
+    """Equal plans give equal bytes. Not RFC 8785, which would make the number 1.0 an integer and
+    so change what an expression over it means."""
+    data = _adapter().dump_python(plan, mode="json", exclude_defaults=True)
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def plan_from_json(stored: bytes | str) -> Plan:
