@@ -6,7 +6,13 @@ from typing import Any
 
 from headrace_core.errors import UnknownEvent
 from headrace_core.partition import events as ev
-from headrace_core.partition.state import Outbox, PartitionState, Schedule, StartKey
+from headrace_core.partition.state import (
+    BRIEF_KEY_KEPT_MS,
+    Outbox,
+    PartitionState,
+    Schedule,
+    StartKey,
+)
 
 
 def apply_turn(
@@ -39,15 +45,21 @@ def _claimed(partition: PartitionState, event: ev.PartitionClaimed) -> None:
 
 
 def _start_keyed(partition: PartitionState, event: ev.StartKeyed) -> None:
-    keys = partition.start_keys
-    # Keys are registered in the order of their expiry, so the oldest stand in front.
-    while keys:
-        oldest = next(iter(keys))
-        if keys[oldest].expires_at_ms > partition.time_ms:
-            break
-        del keys[oldest]
+    for kept in (partition.start_keys, partition.brief_keys):
+        _forget_expired(kept, partition.time_ms)
+    brief = event.expires_at_ms - partition.time_ms <= BRIEF_KEY_KEPT_MS
+    keys = partition.brief_keys if brief else partition.start_keys
     assert event.key not in keys, "a start key is registered once"
     keys[event.key] = StartKey(event.fingerprint, event.run, event.expires_at_ms)
+
+
+def _forget_expired(keys: dict[bytes, StartKey], time_ms: int) -> None:
+    # Keys of one kind are registered in the order of their expiry: the oldest stand in front.
+    while keys:
+        oldest = next(iter(keys))
+        if keys[oldest].expires_at_ms > time_ms:
+            break
+        del keys[oldest]
 
 
 def _schedule_set(partition: PartitionState, event: ev.ScheduleSet) -> None:

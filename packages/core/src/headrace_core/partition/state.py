@@ -18,11 +18,17 @@ class PartitionView(Protocol):
     @property
     def start_keys(self) -> Mapping[bytes, "StartKey"]: ...
     @property
+    def brief_keys(self) -> Mapping[bytes, "StartKey"]: ...
+    @property
     def schedules(self) -> Mapping[str, "Schedule"]: ...
     @property
     def outboxes(self) -> Mapping[int, "Outbox"]: ...
     @property
     def inboxes(self) -> Mapping[int, int]: ...
+
+
+START_KEY_KEPT_MS = 86_400_000
+BRIEF_KEY_KEPT_MS = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +63,15 @@ class Outbox:
 
 @dataclass(slots=True)
 class PartitionState:
-    """`inboxes` holds the highest number received from each source partition."""
+    """`start_keys` are the clients' own, kept long; `brief_keys` were made by the gateway for a
+    client that gave none and only have to outlive the gateway's own retries. `inboxes` holds the
+    highest number received from each source partition."""
 
     partition: int
     time_ms: int = 0
     chain: bytes = b""
     start_keys: dict[bytes, StartKey] = field(default_factory=dict[bytes, StartKey])
+    brief_keys: dict[bytes, StartKey] = field(default_factory=dict[bytes, StartKey])
     schedules: dict[str, Schedule] = field(default_factory=dict[str, Schedule])
     outboxes: dict[int, Outbox] = field(default_factory=dict[int, Outbox])
     inboxes: dict[int, int] = field(default_factory=dict[int, int])

@@ -1,0 +1,1 @@
+"""Policies as pure functions: when to try again."""

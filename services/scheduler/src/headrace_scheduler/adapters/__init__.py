@@ -1,0 +1,1 @@
+"""The scheduler's outgoing side: executors' streams, stores."""

@@ -1,0 +1,1 @@
+"""The scheduler's incoming side: one module per RPC."""

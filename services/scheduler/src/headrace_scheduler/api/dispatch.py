@@ -1,0 +1,177 @@
+"""DispatchService.Work: the stream of one executor."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import grpc
+
+from headrace.dispatch.v1 import dispatch_service_pb2 as pb
+from headrace.dispatch.v1.dispatch_service_pb2_grpc import DispatchServiceServicer
+from headrace_contracts.codec.run_events import take_error
+from headrace_contracts.codec.step_events import take_usage
+from headrace_core.ids import ExecutorId, RunId, StepKey
+from headrace_core.payload import Stored
+from headrace_scheduler.adapters.executor_stream import OutgoingStream
+from headrace_scheduler.app.dispatch import Dispatch, Session
+from headrace_scheduler.app.inputs import Input
+from headrace_scheduler.app.loop import Loop
+from headrace_scheduler.app.ports import Catalogue
+from headrace_scheduler.domain import commands as cmd
+from headrace_scheduler.domain.decision import Reason, Rejection
+
+HELLO_TIMEOUT_S = 10.0
+_UNSETTLED = (Reason.OUT_OF_ORDER,)
+_Context = grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse]
+
+
+class DispatchServicer(DispatchServiceServicer):
+    def __init__(
+        self,
+        scheduler: str,
+        log_id: bytes,
+        dispatch: Dispatch,
+        loop: Loop,
+        catalogue: Catalogue,
+    ) -> None:
+        self._scheduler = scheduler
+        self._log_id = log_id
+        self._dispatch = dispatch
+        self._loop = loop
+        self._catalogue = catalogue
+
+    async def Work(
+        self, request_iterator: AsyncIterator[pb.WorkRequest], context: _Context
+    ) -> AsyncIterator[pb.WorkResponse]:
+        first = await asyncio.wait_for(anext(request_iterator), HELLO_TIMEOUT_S)
+        if not first.hello.executor or not first.hello.lanes:
+            await context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                "the first message must carry `hello` with an executor id and its lanes",
+            )
+        executor = ExecutorId(first.hello.executor)
+        stream = OutgoingStream(executor, self._log_id, self._catalogue)
+        session = Session(executor, frozenset(first.hello.lanes), stream)
+        stream.welcome(self._scheduler, "")
+        self._dispatch.open(session)
+        reading = asyncio.get_running_loop().create_task(
+            self._read(request_iterator, first, session, stream)
+        )
+        try:
+            while not reading.done():
+                sending = asyncio.ensure_future(stream.next_message())
+                done, _ = await asyncio.wait(
+                    (sending, reading), return_when=asyncio.FIRST_COMPLETED
+                )
+                if sending not in done:
+                    sending.cancel()
+                    break
+                yield sending.result()
+        finally:
+            reading.cancel()
+            self._dispatch.close(session)
+
+    async def _read(
+        self,
+        requests: AsyncIterator[pb.WorkRequest],
+        first: pb.WorkRequest,
+        session: Session,
+        stream: OutgoingStream,
+    ) -> None:
+        self._receive(first, session, stream)
+        async for request in requests:
+            self._receive(request, session, stream)
+
+    def _receive(
+        self, request: pb.WorkRequest, session: Session, stream: OutgoingStream
+    ) -> None:
+        for report in request.reports:
+            held = [(RunId(a.run), StepKey(a.step), a.attempt) for a in report.open]
+            self._dispatch.report(session, report.partition, report.epoch, held)
+        for result in request.results:
+            self._take_result(result, session, stream)
+        for note in request.notes:
+            self._take_note(note, stream)
+        for refusal in request.refusals:
+            a = refusal.attempt
+            self._dispatch.refused(a.partition, RunId(a.run), StepKey(a.step), a.attempt)
+        for credit in request.credits:
+            self._dispatch.grant(session, credit.lane, credit.count)
+
+    def _take_result(
+        self, result: pb.Result, session: Session, stream: OutgoingStream
+    ) -> None:
+        attempt = result.attempt
+        run, step = RunId(attempt.run), StepKey(attempt.step)
+        self._dispatch.answered(session, run, step, attempt.attempt)
+        command = cmd.CompleteStep(
+            run=run,
+            step=step,
+            attempt=attempt.attempt,
+            token=attempt.token,
+            outcome=cmd.Outcome(result.outcome or pb.OUTCOME_UNKNOWN),
+            output=Stored(result.output),
+            error=take_error(result.error) if result.HasField("error") else None,
+            usage=take_usage(result.usage) if result.HasField("usage") else None,
+            retry_after_ms=result.retry_after_ms,
+        )
+        answer = _ResultAnswer(stream, attempt, self._loop)
+        self._loop.put(Input(attempt.partition, command, answer))
+
+    def _take_note(self, note: pb.Note, stream: OutgoingStream) -> None:
+        attempt = note.attempt
+        command = cmd.NoteStep(
+            run=RunId(attempt.run),
+            step=StepKey(attempt.step),
+            attempt=attempt.attempt,
+            token=attempt.token,
+            number=note.number,
+            note=Stored(note.note),
+        )
+        self._loop.put(
+            Input(attempt.partition, command, _NoteAnswer(stream, attempt, note.number))
+        )
+
+
+class _ResultAnswer:
+    """An acknowledgement says: an accepted record closes this attempt, by this result or not."""
+
+    __slots__ = ("_attempt", "_loop", "_stream")
+
+    def __init__(self, stream: OutgoingStream, attempt: pb.Attempt, loop: Loop) -> None:
+        self._stream = stream
+        self._attempt = attempt
+        self._loop = loop
+
+    def accepted(self, partition: int, offset: int) -> None:
+        owned = self._loop.partitions[partition]
+        self._stream.send_acknowledgement(self._attempt, owned.epoch)
+        self._stream.flush()
+
+    def rejected(self, rejection: Rejection, partition: int, epoch: int) -> None:
+        if rejection.reason not in _UNSETTLED:
+            self._stream.send_acknowledgement(self._attempt, epoch)
+            self._stream.flush()
+
+    def unavailable(self, partition: int) -> None:
+        """Not acknowledged: the executor keeps it and tells the next owner."""
+
+
+class _NoteAnswer:
+    __slots__ = ("_attempt", "_number", "_stream")
+
+    def __init__(self, stream: OutgoingStream, attempt: pb.Attempt, number: int) -> None:
+        self._stream = stream
+        self._attempt = attempt
+        self._number = number
+
+    def accepted(self, partition: int, offset: int) -> None:
+        self._stream.send_note_acknowledgement(self._attempt, self._number)
+        self._stream.flush()
+
+    def rejected(self, rejection: Rejection, partition: int, epoch: int) -> None:
+        if rejection.reason is Reason.REPEATED:
+            self.accepted(partition, 0)
+
+    def unavailable(self, partition: int) -> None:
+        """The executor sends the note again with its report."""
+

@@ -1,0 +1,1 @@
+"""The scheduler's loops: own partitions, decide, append, perform."""

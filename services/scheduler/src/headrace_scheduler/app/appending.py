@@ -1,0 +1,135 @@
+"""Drafts to records, and the one append of a loop pass.
+
+An owner acts on a batch only if readers will accept it: the acknowledged base offset is the one
+it expected, or the gap before it holds no claim. Anything else ends the ownership.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from headrace_contracts.codec import encode_body, encode_record
+from headrace_core.errors import Fenced, UnclearAppend
+from headrace_core.log.record import RECORD_BYTES_MAX
+from headrace_runtime.eventlog.port import Appended, Batch, EventLog
+from headrace_runtime.eventlog.reader import claims_between
+from headrace_scheduler.app.partition import OwnedPartition
+from headrace_scheduler.app.ports import Catalogue
+from headrace_scheduler.app.turns import Draft
+from headrace_scheduler.domain.decision import RunTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Why a partition is not owned any more, and whether to claim it again if the lease holds."""
+
+    partition: int
+    reason: str
+    claim_again: bool = True
+
+
+@dataclass(slots=True)
+class _Writing:
+    partition: OwnedPartition
+    records: list[bytes] = field(default_factory=list[bytes])
+
+
+class Appending:
+    def __init__(self, log: EventLog, catalogue: Catalogue) -> None:
+        self._log = log
+        self._catalogue = catalogue
+
+    async def append(self, drafts: Sequence[Draft]) -> Sequence[Loss]:
+        """Make the drafts durable; `offset` of each draft is set where that succeeded.
+
+        Partitions in the answer have lost their ownership, and their drafts have no offset.
+        """
+        writing = self._encode(drafts)
+        await self._catalogue.store_blobs()
+        losses: list[Loss] = []
+        bases: dict[int, int] = {}
+        while writing:
+            batches = [
+                Batch(one.partition.number, one.partition.epoch, one.partition.next_offset, one.records)
+                for one in writing.values()
+            ]
+            try:
+                acknowledged = await self._log.append(batches)
+            except Fenced as fenced:
+                # Nothing was stored: the rest is appended again without the stale ones.
+                stale = set(fenced.partitions) or set(writing)
+                losses.extend(Loss(number, str(fenced)) for number in stale)
+                for number in stale:
+                    writing.pop(number, None)
+                continue
+            except UnclearAppend as unclear:
+                losses.extend(Loss(number, str(unclear)) for number in writing)
+                break
+            await self._judge(acknowledged, writing, bases, losses)
+            break
+        self._place(drafts, bases, {loss.partition for loss in losses})
+        return losses
+
+    def _encode(self, drafts: Sequence[Draft]) -> dict[int, _Writing]:
+        writing: dict[int, _Writing] = {}
+        for draft in drafts:
+            record = _record(draft)
+            if record is None:
+                continue
+            one = writing.get(draft.partition.number)
+            if one is None:
+                one = writing[draft.partition.number] = _Writing(draft.partition)
+            draft.position = len(one.records)
+            one.records.append(record)
+        return writing
+
+    async def _judge(
+        self,
+        acknowledged: Sequence[Appended],
+        writing: dict[int, _Writing],
+        bases: dict[int, int],
+        losses: list[Loss],
+    ) -> None:
+        for ack in acknowledged:
+            one = writing[ack.partition]
+            expected = one.partition.next_offset
+            if ack.base_offset < expected:
+                losses.append(
+                    Loss(ack.partition, f"the log was rewound: {ack.base_offset} < {expected}")
+                )
+            elif ack.base_offset > expected and await claims_between(
+                self._log, ack.partition, expected, ack.base_offset
+            ):
+                losses.append(Loss(ack.partition, "another owner has claimed the partition"))
+            else:
+                bases[ack.partition] = ack.base_offset
+                one.partition.next_offset = ack.base_offset + len(one.records)
+
+    def _place(
+        self, drafts: Sequence[Draft], bases: dict[int, int], lost: set[int]
+    ) -> None:
+        for draft in drafts:
+            if draft.partition.number in lost:
+                continue
+            base = bases.get(draft.partition.number)
+            if draft.position is None:
+                # No record: what it asks for follows what stands in the log already.
+                draft.offset = draft.partition.next_offset - 1
+            elif base is not None:
+                draft.offset = base + draft.position
+
+
+def _record(draft: Draft) -> bytes | None:
+    turn, partition = draft.turn, draft.partition
+    events = draft.events
+    if not events and not turn.partition_events:
+        return None
+    body = encode_body(events, turn.partition_events)
+    assert len(body) < RECORD_BYTES_MAX, "a turn is bounded by the limits of its parts"
+    if events:
+        assert isinstance(turn, RunTurn) and draft.run is not None
+        envelope = partition.seal_run_record(
+            draft.run, turn.first_sequence, turn.now_ms, body
+        )
+    else:
+        envelope = partition.seal_partition_record(turn.now_ms, body)
+    return encode_record(envelope, body)

@@ -1,0 +1,207 @@
+"""Effects that wait for something: rows, blobs, sub-flow inputs, messages. Each ends in an input.
+
+A task per effect is affordable here: none of these belongs to the path of an ordinary step.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from headrace_core.errors import HeadraceError
+from headrace_core.ids import (
+    DAY_MS,
+    RunId,
+    TenantId,
+    run_id,
+    slot_for,
+    step_of,
+)
+from headrace_core.partition.events import ChildEnded, ChildStart, Message
+from headrace_core.run.events import StepError
+from headrace_core.run.state import RunView
+from headrace_runtime.clock import Clock
+from headrace_runtime.telemetry import Logger
+from headrace_scheduler.app.inputs import Input
+from headrace_scheduler.app.partition import OwnedPartition
+from headrace_scheduler.app.ports import Catalogue, EffectRows
+from headrace_scheduler.app.preparing import child_input, schedule_input
+from headrace_scheduler.domain import commands as cmd
+from headrace_scheduler.domain.decision import Reason, Rejection
+from headrace_scheduler.domain.effects import (
+    ArmSchedule,
+    CloseRow,
+    DeliverMessages,
+    FetchPayload,
+    PrepareChild,
+)
+
+RETRY_S = 0.25
+SubmitInput = Callable[[Input], None]
+
+
+class Background:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        rows: EffectRows,
+        clock: Clock,
+        unique: Callable[[], bytes],
+        log: Logger,
+    ) -> None:
+        self._catalogue = catalogue
+        self._rows = rows
+        self._clock = clock
+        self._unique = unique
+        self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._delivering: dict[tuple[int, int], int] = {}
+        self.submit: SubmitInput = lambda incoming: None
+        self.owned: Callable[[int], OwnedPartition | None] = lambda partition: None
+        self.count_partitions: int = 1
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def start(
+        self,
+        partition: OwnedPartition,
+        effect: CloseRow | PrepareChild | FetchPayload | DeliverMessages,
+    ) -> None:
+        if isinstance(effect, DeliverMessages):
+            self.deliver(partition, effect.target)
+            return
+        run = partition.runs.get(effect.run)
+        if run is None:
+            return
+        if isinstance(effect, CloseRow):
+            work = self._close_row(partition.number, run, effect)
+        elif isinstance(effect, PrepareChild):
+            work = self._prepare_child(partition.number, run, effect)
+        else:
+            work = self._fetch(partition.number, run.tenant, effect)
+        self._spawn(work)
+
+    def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
+        self._spawn(self._fire(partition, timer))
+
+    def forget(self, partition: int) -> None:
+        """The partition was given up: what was on its way to or from it is sent again later."""
+        for pair in [pair for pair in self._delivering if partition in pair]:
+            del self._delivering[pair]
+
+    def deliver(self, source: OwnedPartition, target: int) -> None:
+        """Send what is not yet on its way, in order. It is sent again whenever either side was
+        recovered, until the receiver's durable watermark is recorded here."""
+        outbox = source.state.outboxes.get(target)
+        if outbox is None or self.owned(target) is None:
+            return
+        begun = max(self._delivering.get((source.number, target), 0), outbox.acknowledged)
+        pending = [
+            (number, outbox.messages[number]) for number in range(begun + 1, outbox.sent + 1)
+        ]
+        if pending:
+            self._delivering[source.number, target] = outbox.sent
+            self._spawn(self._send(source.number, target, pending))
+
+    def deliver_all_to(self, target: int, sources: "list[OwnedPartition]") -> None:
+        for source in sources:
+            self.deliver(source, target)
+
+    async def _send(
+        self, source: int, target: int, pending: "list[tuple[int, Message]]"
+    ) -> None:
+        for number, message in pending:
+            if isinstance(message, ChildStart):
+                await self._catalogue.load(message.tenant, message.plan)
+            if isinstance(message, ChildEnded):
+                await self._bring(message)
+            take = cmd.TakeMessage(source=source, number=number, message=message)
+            answer = _Delivered(self, source, target, number)
+            self.submit(Input(target, take, answer))
+
+    async def _bring(self, message: ChildEnded) -> None:
+        for stored in (message.output, message.error.message if message.error else b""):
+            if stored:
+                await self._catalogue.fetch(
+                    message.tenant, message.child, type(message.output)(stored)
+                )
+
+    async def _close_row(self, partition: int, run: RunView, effect: CloseRow) -> None:
+        while True:
+            try:
+                verdict, output = await self._rows.close(
+                    run.tenant, run.run_id, effect.step, effect.attempt
+                )
+                break
+            except (OSError, HeadraceError) as error:
+                self._log.warning("effect row not closed yet", run=run.run_id, cause=repr(error))
+                await asyncio.sleep(RETRY_S)
+        close = cmd.CloseByRow(
+            run=run.run_id,
+            step=effect.step,
+            attempt=effect.attempt,
+            verdict=verdict,
+            output=output,
+        )
+        self.submit(Input(partition, close))
+
+    async def _fetch(self, partition: int, tenant: TenantId, effect: FetchPayload) -> None:
+        await self._catalogue.fetch(tenant, effect.owner, effect.stored)
+        self.submit(Input(partition, cmd.ContinueRun(run=effect.run)))
+
+    async def _prepare_child(
+        self, partition: int, run: RunView, effect: PrepareChild
+    ) -> None:
+        self.submit(Input(partition, await child_input(self._catalogue, run, effect)))
+
+    async def _fire(self, partition: int, timer: ArmSchedule) -> None:
+        owned = self.owned(partition)
+        schedule = owned.state.schedules.get(timer.schedule) if owned is not None else None
+        if schedule is None:
+            return
+        await self._catalogue.load(schedule.tenant, schedule.plan)
+        slot = slot_for(schedule.tenant, schedule.flow, schedule.trigger)
+        run = run_id(slot, self._clock.now_ms() // DAY_MS, self._unique())
+        plan = self._catalogue.plan(schedule.tenant, schedule.plan)
+        fields = schedule_input(plan, schedule.trigger, timer.due_ms)
+        sealed = self._catalogue.vault(schedule.tenant).seal(run, fields)
+        await self._catalogue.store_blobs()
+        fire = cmd.FireSchedule(
+            schedule=timer.schedule, due_ms=timer.due_ms, run=run, input=sealed
+        )
+        self.submit(Input(partition, fire))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guard(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:
+            # The effect is derived again from state by the next owner; meanwhile it is visible.
+            self._log.error("background effect failed", cause=repr(error))
+
+
+class _Delivered:
+    """The receiver's answer to one message: durable, so the sender may forget it."""
+
+    __slots__ = ("_background", "_number", "_source", "_target")
+
+    def __init__(self, background: Background, source: int, target: int, number: int) -> None:
+        self._background = background
+        self._source, self._target, self._number = source, target, number
+
+    def accepted(self, partition: int, offset: int) -> None:
+        acknowledge = cmd.RecordAcknowledgement(target=self._target, number=self._number)
+        self._background.submit(Input(self._source, acknowledge))
+
+    def rejected(self, rejection: Rejection, partition: int, epoch: int) -> None:
+        if rejection.reason is Reason.REPEATED:
+            self.accepted(partition, 0)
+
+    def unavailable(self, partition: int) -> None:
+        self._background.forget(partition)

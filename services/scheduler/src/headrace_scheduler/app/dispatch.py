@@ -1,0 +1,186 @@
+"""Executors' sessions: who is there, with how much room, holding which attempts.
+
+An executor that goes is suspected after a grace, never believed dead: its attempts are lost for
+the policy's purposes, and their effect rows decide what a further attempt may do.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from headrace_core.ids import ExecutorId, RunId, StepKey
+from headrace_core.run.status import StepStatus
+from headrace_runtime.telemetry import Logger
+from headrace_scheduler.app.assigning import Assigning
+from headrace_scheduler.app.inputs import Input
+from headrace_scheduler.app.partition import OwnedPartition
+from headrace_scheduler.app.ports import Assignment
+from headrace_scheduler.domain import commands as cmd
+
+GRACE_S = 2.0
+"""So long an executor may take to come back and report before its attempts count as lost."""
+
+AttemptKey = tuple[RunId, StepKey, int]
+
+
+class ExecutorStream(Protocol):
+    """Outgoing side of one executor's stream. Calls only queue."""
+
+    def send_task(self, assignment: Assignment) -> None: ...
+
+    def send_cancellation(self, run: RunId, step: StepKey, attempt: int) -> None: ...
+
+    def send_announcement(self, partition: int, epoch: int) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+@dataclass(slots=True)
+class Session:
+    """`sent` are the attempts dispatched on this very stream and not yet answered."""
+
+    executor: ExecutorId
+    lanes: frozenset[str]
+    stream: ExecutorStream
+    sent: set[AttemptKey] = field(default_factory=set[AttemptKey])
+    reported: set[int] = field(default_factory=set[int])
+
+
+class Dispatch:
+    def __init__(
+        self,
+        assigning: Assigning,
+        owned: Mapping[int, OwnedPartition],
+        put: Callable[[Input], None],
+        wake: Callable[[], None],
+        log: Logger,
+    ) -> None:
+        self._assigning = assigning
+        self._owned = owned
+        self._put = put
+        self._wake = wake
+        self._log = log
+        self._sessions: dict[ExecutorId, Session] = {}
+        self._touched: dict[ExecutorId, Session] = {}
+        self._graces: set[asyncio.TimerHandle] = set()
+
+    # The executors' side.
+
+    def open(self, session: Session) -> None:
+        """A stream has said hello. It hears of every epoch before it gets a task."""
+        before = self._sessions.get(session.executor)
+        if before is not None:
+            self._assigning.credits.withdraw(session.executor)
+        self._sessions[session.executor] = session
+        for partition in self._owned.values():
+            session.stream.send_announcement(partition.number, partition.epoch)
+        session.stream.flush()
+
+    def close(self, session: Session) -> None:
+        if self._sessions.get(session.executor) is not session:
+            return
+        del self._sessions[session.executor]
+        self._assigning.credits.withdraw(session.executor)
+        self._log.info("executor gone", executor=session.executor, open=len(session.sent))
+        self._after_grace(lambda: self._lose_unreported(self._owned.values()))
+
+    def grant(self, session: Session, lane: str, count: int) -> None:
+        """Room in a lane that the session did not declare is ignored: it is not its to serve."""
+        if lane in session.lanes and count and self._sessions.get(session.executor) is session:
+            self._assigning.credits.grant(session.executor, lane, count)
+            self._wake()
+
+    def answered(self, session: Session, run: RunId, step: StepKey, attempt: int) -> None:
+        session.sent.discard((run, step, attempt))
+
+    def report(
+        self, session: Session, partition: int, epoch: int, held: Iterable[AttemptKey]
+    ) -> None:
+        """What the executor holds of a partition: whatever else it was given is lost."""
+        owned = self._owned.get(partition)
+        if owned is None or owned.epoch != epoch:
+            return
+        session.reported.add(partition)
+        kept = set(held)
+        for key, executor in _running(owned):
+            if executor == session.executor and key not in kept and key not in session.sent:
+                self._lose(partition, key)
+
+    def refused(self, partition: int, run: RunId, step: StepKey, attempt: int) -> None:
+        self._lose(partition, (run, step, attempt))
+
+    # The loop's side.
+
+    def dispatch(self, assignment: Assignment) -> None:
+        session = self._sessions.get(assignment.executor)
+        if session is None:
+            # It went between assignment and acknowledgement; its grace decides.
+            return
+        key = (assignment.run.run_id, assignment.step, assignment.attempt)
+        session.sent.add(key)
+        session.stream.send_task(assignment)
+        self._touched[session.executor] = session
+
+    def cancel(self, run: RunId, step: StepKey, attempt: int, executor: ExecutorId) -> None:
+        session = self._sessions.get(executor)
+        if session is not None:
+            session.stream.send_cancellation(run, step, attempt)
+            self._touched[executor] = session
+
+    def flush(self) -> None:
+        for session in self._touched.values():
+            session.stream.flush()
+        self._touched.clear()
+
+    def announce(self, partition: OwnedPartition) -> None:
+        for session in self._sessions.values():
+            session.stream.send_announcement(partition.number, partition.epoch)
+            session.stream.flush()
+        number, epoch = partition.number, partition.epoch
+        self._after_grace(lambda: self._grace_over(number, epoch))
+
+    def forget(self, partition: int) -> None:
+        for session in self._sessions.values():
+            session.reported.discard(partition)
+
+    def close_all(self) -> None:
+        for grace in self._graces:
+            grace.cancel()
+        self._graces.clear()
+
+    def executors(self) -> int:
+        return len(self._sessions)
+
+    def _grace_over(self, number: int, epoch: int) -> None:
+        owned = self._owned.get(number)
+        if owned is not None and owned.epoch == epoch:
+            self._lose_unreported([owned])
+
+    def _lose_unreported(self, partitions: Iterable[OwnedPartition]) -> None:
+        for owned in partitions:
+            for key, executor in _running(owned):
+                session = self._sessions.get(executor)
+                if session is None:
+                    self._lose(owned.number, key)
+
+    def _lose(self, partition: int, key: AttemptKey) -> None:
+        run, step, attempt = key
+        self._put(Input(partition, cmd.LoseAttempt(run=run, step=step, attempt=attempt)))
+
+    def _after_grace(self, act: Callable[[], None]) -> None:
+        def over() -> None:
+            self._graces.discard(handle)
+            act()
+
+        handle = asyncio.get_running_loop().call_later(GRACE_S, over)
+        self._graces.add(handle)
+
+
+def _running(owned: OwnedPartition) -> list[tuple[AttemptKey, ExecutorId]]:
+    return [
+        ((run.run_id, state.key, state.attempt), state.executor)
+        for run in owned.runs.values()
+        for state in run.steps.values()
+        if state.status is StepStatus.RUNNING
+    ]

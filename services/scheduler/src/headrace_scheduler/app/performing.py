@@ -1,0 +1,123 @@
+"""Effects of durable turns. Never called before the record stands in the log."""
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from headrace_core.partition.events import StartKeyed
+from headrace_core.partition.state import StartKey
+from headrace_runtime.telemetry import Logger
+from headrace_scheduler.app.assigning import Assigning
+from headrace_scheduler.app.background import Background
+from headrace_scheduler.app.partition import OwnedPartition
+from headrace_scheduler.app.ports import Assignment, Dispatcher
+from headrace_scheduler.app.turns import DecisionFailed, Draft
+from headrace_scheduler.domain.decision import RunTurn
+from headrace_scheduler.domain.effects import (
+    ArmSchedule,
+    CancelAttempt,
+    CloseRow,
+    DeliverMessages,
+    Effect,
+    EnqueueStep,
+    EvictRun,
+    FetchPayload,
+    PrepareChild,
+    SetTimer,
+)
+from headrace_scheduler.domain.timers import Timers
+
+
+class Performing:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        background: Background,
+        assigning: Assigning,
+        log: Logger,
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._background = background
+        self._assigning = assigning
+        self._log = log
+
+    def perform(
+        self, drafts: Sequence[Draft], owned: Mapping[int, OwnedPartition], timers: Timers
+    ) -> None:
+        for draft in drafts:
+            if draft.offset is None or draft.partition.number not in owned:
+                self._undo(draft)
+                continue
+            self._note_changes(draft)
+            for event, lane in draft.assigned:
+                assert draft.run is not None
+                self._dispatcher.dispatch(
+                    Assignment(
+                        partition=draft.partition.number,
+                        epoch=draft.partition.epoch,
+                        offset=draft.offset,
+                        run=draft.run,
+                        step=event.step,
+                        attempt=event.attempt,
+                        token=event.token,
+                        lane=lane,
+                        executor=event.executor,
+                    )
+                )
+            for effect in draft.turn.effects:
+                self.perform_one(draft.partition, effect, timers)
+            for incoming in draft.inputs:
+                if incoming.answer is not None:
+                    incoming.answer.accepted(draft.partition.number, draft.offset)
+
+    def perform_one(self, partition: OwnedPartition, effect: Effect, timers: Timers) -> None:
+        match effect:
+            case EnqueueStep():
+                pass  # Queued when it was decided: queues are in memory and show nothing.
+            case SetTimer() | ArmSchedule():
+                timers.add(partition.number, effect)
+            case CancelAttempt():
+                self._dispatcher.cancel(
+                    effect.run, effect.step, effect.attempt, effect.executor
+                )
+            case EvictRun():
+                run = partition.runs.pop(effect.run, None)
+                if run is not None:
+                    partition.dirty.discard(effect.run)
+                    partition.ended.add(effect.run)
+                    partition.first_offsets.pop(effect.run, None)
+            case CloseRow() | PrepareChild() | FetchPayload() | DeliverMessages():
+                self._background.start(partition, effect)
+            case _:
+                assert_never(effect)
+
+    def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
+        self._background.prepare_firing(partition, timer)
+
+    def flush(self) -> None:
+        self._dispatcher.flush()
+
+    def report_fault(self, failed: DecisionFailed) -> None:
+        self._log.error(
+            "run parked", run=failed.turn.run_id, tenant=failed.turn.tenant, cause=repr(failed.cause)
+        )
+
+    def _note_changes(self, draft: Draft) -> None:
+        """What the next snapshot has to write."""
+        partition = draft.partition
+        turn = draft.turn
+        if draft.run is not None and isinstance(turn, RunTurn) and turn.events:
+            partition.dirty.add(draft.run.run_id)
+            if turn.first_sequence == 1 and draft.offset is not None:
+                partition.first_offsets[draft.run.run_id] = draft.offset
+        for event in turn.partition_events:
+            if isinstance(event, StartKeyed):
+                kept = StartKey(event.fingerprint, event.run, event.expires_at_ms)
+                partition.new_start_keys.append((event.key, kept))
+
+    def _undo(self, draft: Draft) -> None:
+        """The record is not in the log: nothing happened, and the credit was not used."""
+        for event, lane in draft.assigned:
+            self._assigning.credits.grant(event.executor, lane, 1)
+        for incoming in draft.inputs:
+            if incoming.answer is not None:
+                incoming.answer.unavailable(draft.partition.number)

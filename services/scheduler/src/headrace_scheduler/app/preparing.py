@@ -1,0 +1,83 @@
+"""The edge's evaluations: a sub-flow's input and a firing's, opened, checked and sealed here.
+
+`decide` never does this: it would have to wait for payloads that are only referenced.
+"""
+
+import json
+from typing import Any
+
+from headrace_core.errors import PayloadError
+from headrace_core.ids import PlanHash, StepKey, step_of
+from headrace_core.payload import BlobMissingHere
+from headrace_core.run.state import RunView
+from headrace_core.workflow.expression import ExprError, render
+from headrace_core.workflow.inputs import validate_inputs
+from headrace_core.workflow.names import time_text
+from headrace_core.workflow.plan import Plan
+from headrace_core.workflow.template import JsonValue
+from headrace_scheduler.app.ports import Catalogue
+from headrace_scheduler.domain.commands import StartChild
+from headrace_scheduler.domain.decide.start_action import action_of
+from headrace_scheduler.domain.effects import PrepareChild
+from headrace_scheduler.domain.failure import sealed_error
+from headrace_scheduler.domain.values import StateValues
+
+
+async def child_input(catalogue: Catalogue, run: RunView, effect: PrepareChild) -> StartChild:
+    """Evaluate the step's `with` for its sub-flow, or say why that cannot be."""
+    plan = catalogue.plan(run.tenant, run.plan)
+    vault = catalogue.vault(run.tenant)
+    step_id, _ = step_of(effect.step)
+    state = run.steps[effect.step]
+    action = action_of(plan.steps[step_id], state)
+    child_plan = PlanHash(action.locked)
+    await catalogue.load(run.tenant, child_plan)
+    fields = await _arguments(catalogue, run, plan, effect.step)
+    if isinstance(fields, ExprError):
+        error = sealed_error(vault, run.run_id, "expr.error", str(fields))
+        return StartChild(run=run.run_id, step=effect.step, error=error)
+    checked = validate_inputs(catalogue.plan(run.tenant, child_plan).inputs, fields)
+    if checked.faults:
+        message = f"flow {action.name!r} refuses its input: " + "; ".join(checked.faults)
+        error = sealed_error(vault, run.run_id, "input.invalid", message)
+        return StartChild(run=run.run_id, step=effect.step, error=error)
+    sealed = vault.seal(effect.child, _json(checked.values))
+    await catalogue.store_blobs()
+    version = await catalogue.version(run.tenant, child_plan)
+    return StartChild(run=run.run_id, step=effect.step, input=sealed, version=version)
+
+
+def schedule_input(plan: Plan, trigger: str, due_ms: int) -> bytes:
+    """A firing's input by the trigger's mapping; without one the flow's defaults."""
+    mapping = plan.triggers[trigger].mapping
+    fields: JsonValue = {}
+    if mapping is not None:
+        names: dict[str, Any] = {"trigger": {"id": trigger, "time": time_text(due_ms)}}
+        rendered = render(mapping, names)
+        fields = {} if isinstance(rendered, ExprError) else rendered
+    checked = validate_inputs(plan.inputs, fields)
+    return _json(checked.values)
+
+
+async def _arguments(
+    catalogue: Catalogue, run: RunView, plan: Plan, key: StepKey
+) -> JsonValue | ExprError:
+    state = run.steps[key]
+    step = plan.steps[step_of(key)[0]]
+    template = (
+        step.fallback[state.fallback - 1].arguments if state.fallback else step.arguments
+    )
+    if template is None:
+        return {}
+    values = StateValues(run, plan, catalogue.vault(run.tenant), key)
+    while True:
+        try:
+            return render(template, values.names(template.references))
+        except BlobMissingHere as missing:
+            await catalogue.fetch(run.tenant, missing.run, missing.stored)
+        except PayloadError as error:
+            return ExprError(str(error), "with")
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

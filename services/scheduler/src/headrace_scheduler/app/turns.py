@@ -1,0 +1,290 @@
+"""From one input to one turn, in memory: the bridge between the loop and the pure decisions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headrace_core.errors import UnknownEvent
+from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
+from headrace_core.partition import events as pev
+from headrace_core.run.events import RunEvent, RunParked, StepAssigned, StepError
+from headrace_core.run.state import RunState
+from headrace_core.run.status import CancelCause, RunStatus, StepStatus
+from headrace_scheduler.app.inputs import Input
+from headrace_scheduler.app.partition import OwnedPartition
+from headrace_scheduler.app.ports import Catalogue
+from headrace_scheduler.domain import commands as cmd
+from headrace_scheduler.domain.decide.advance import resume
+from headrace_scheduler.domain.decide.cancel_run import cancel_run
+from headrace_scheduler.domain.decide.child import begin_child, start_child, take_answer
+from headrace_scheduler.domain.decide.complete_step import complete_step, note_step
+from headrace_scheduler.domain.decide.decide_approval import decide_approval
+from headrace_scheduler.domain.decide.fire_timer import fire_timer
+from headrace_scheduler.domain.decide.lose_attempt import close_by_row, lose_attempt
+from headrace_scheduler.domain.decide.schedule import set_schedule
+from headrace_scheduler.domain.decide.start_run import fire_schedule, known_start, start_run
+from headrace_scheduler.domain.decision import PartitionTurn, Reason, Rejection, RunTurn
+
+_NO_RUN = Rejection(Reason.NOT_FOUND, "no open run has this id: it has ended, or never began")
+
+DecideRun = Callable[[RunTurn, Any], Rejection | None]
+
+
+def _continue_run(turn: RunTurn, command: cmd.ContinueRun) -> None:
+    resume(turn)
+
+
+def _park_run(turn: RunTurn, command: cmd.ParkRun) -> Rejection | None:
+    if turn.run.status is RunStatus.SUSPENDED:
+        return Rejection(Reason.REPEATED, "the run is parked already")
+    turn.emit(RunParked(incident=command.incident))
+    return None
+
+
+DECIDE_RUN: Mapping[type[cmd.RunCommand], DecideRun] = {
+    cmd.CompleteStep: complete_step,
+    cmd.NoteStep: note_step,
+    cmd.LoseAttempt: lose_attempt,
+    cmd.CloseByRow: close_by_row,
+    cmd.FireTimer: fire_timer,
+    cmd.CancelRun: cancel_run,
+    cmd.DecideApproval: decide_approval,
+    cmd.StartChild: start_child,
+    cmd.ContinueRun: _continue_run,
+    cmd.ParkRun: _park_run,
+}
+
+
+@dataclass(slots=True)
+class Draft:
+    """A turn that waits for its record. `inputs` are answered when the record is durable, which
+    is when it has an `offset`; `position` is its place in its partition's batch."""
+
+    partition: OwnedPartition
+    turn: PartitionTurn
+    run: RunState | None
+    inputs: list[Input] = field(default_factory=list[Input])
+    assigned: list[tuple[StepAssigned, str]] = field(
+        default_factory=list[tuple[StepAssigned, str]]
+    )
+    position: int | None = None
+    offset: int | None = None
+
+    @property
+    def events(self) -> list[RunEvent]:
+        return self.turn.events if isinstance(self.turn, RunTurn) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    input: Input
+    rejection: Rejection
+    epoch: int
+
+
+class DecisionFailed(Exception):
+    """A bug met in one run: its state in memory is not to be trusted any more. Its partition's
+    state is as it was before the input."""
+
+    def __init__(self, turn: RunTurn, cause: Exception) -> None:
+        super().__init__(f"deciding an input of {turn.run_id} raised {cause!r}")
+        self.turn = turn
+        self.cause = cause
+
+
+class Turns:
+    """Decides inputs against owned partitions. Knows no time and no I/O of its own."""
+
+    def __init__(self, catalogue: Catalogue, partitions: int) -> None:
+        self._catalogue = catalogue
+        self._partitions = partitions
+
+    def decide(
+        self, partition: OwnedPartition, incoming: Input, now_ms: int
+    ) -> Draft | Rejected:
+        """Raises DecisionFailed for a bug in one run, UnknownEvent to stop the partition."""
+        command = incoming.command
+        decide = DECIDE_RUN.get(type(command))  # type: ignore[arg-type] # keys are the subset
+        if decide is not None:
+            return self._decide_run(partition, incoming, decide, now_ms)
+        if isinstance(command, cmd.StartRun):
+            return self._start(partition, incoming, command, now_ms)
+        if isinstance(command, cmd.TakeMessage):
+            return self._take_message(partition, incoming, command, now_ms)
+        return self._decide_partition(partition, incoming, now_ms)
+
+    def turn_of(self, partition: OwnedPartition, run: RunState, now_ms: int) -> RunTurn:
+        return RunTurn(
+            run,
+            self._catalogue.plan(run.tenant, run.plan),
+            self._catalogue.vault(run.tenant),
+            partition.state,
+            now_ms,
+            self._partitions,
+        )
+
+    def _decide_run(
+        self, partition: OwnedPartition, incoming: Input, decide: DecideRun, now_ms: int
+    ) -> Draft | Rejected:
+        command: Any = incoming.command
+        run = partition.runs.get(command.run)
+        if run is None or getattr(command, "tenant", run.tenant) != run.tenant:
+            return Rejected(incoming, _NO_RUN, partition.epoch)
+        turn = self.turn_of(partition, run, now_ms)
+        rejection = self._guarded(turn, lambda: decide(turn, command))
+        if rejection is not None:
+            return Rejected(incoming, rejection, partition.epoch)
+        return Draft(partition, turn, run, [incoming])
+
+    def start_parked(
+        self, partition: OwnedPartition, incoming: Input, failed: RunTurn, incident: StepError
+    ) -> Draft:
+        """The start stands although its first steps could not be decided: the client's key, and
+        a run that says what went wrong."""
+        turn, run = self._new_run(
+            partition, failed.run_id, failed.tenant, failed.plan.hash, failed.now_ms
+        )
+        turn.emit_partition(failed.partition_events[0])
+        turn.emit(failed.events[0])
+        turn.emit(RunParked(incident=incident))
+        turn.commit()
+        partition.runs[run.run_id] = run
+        return Draft(partition, turn, run, [incoming])
+
+    def _start(
+        self, partition: OwnedPartition, incoming: Input, command: cmd.StartRun, now_ms: int
+    ) -> Draft | Rejected:
+        known = known_start(partition.state, command, max(now_ms, partition.state.time_ms))
+        if known is not None:
+            return Rejected(incoming, known, partition.epoch)
+        turn, run = self._new_run(partition, command.run, command.tenant, command.plan, now_ms)
+        self._guarded(turn, lambda: start_run(turn, command))
+        partition.runs[command.run] = run
+        return Draft(partition, turn, run, [incoming])
+
+    def _take_message(
+        self, partition: OwnedPartition, incoming: Input, command: cmd.TakeMessage, now_ms: int
+    ) -> Draft | Rejected:
+        watermark = partition.state.inboxes.get(command.source, 0)
+        if command.number <= watermark:
+            repeated = Rejection(Reason.REPEATED, "the message was received before")
+            return Rejected(incoming, repeated, partition.epoch)
+        if command.number > watermark + 1:
+            early = Rejection(Reason.OUT_OF_ORDER, f"message {watermark + 1} comes next")
+            return Rejected(incoming, early, partition.epoch)
+        message = command.message
+        if isinstance(message, pev.ChildStart):
+            turn, run = self._new_run(
+                partition, message.run, message.tenant, message.plan, now_ms
+            )
+            self._guarded(turn, lambda: begin_child(turn, command))
+            partition.runs[message.run] = run
+            return Draft(partition, turn, run, [incoming])
+        target = message.parent.run if isinstance(message, pev.ChildEnded) else message.run
+        known = partition.runs.get(target)
+        if known is None or known.status is RunStatus.SUSPENDED:
+            # Recorded, so that it is acknowledged; there is nobody left to tell.
+            return self.record_message(partition, incoming, command, now_ms)
+        turn = self.turn_of(partition, known, now_ms)
+        if isinstance(message, pev.ChildEnded):
+            self._guarded(turn, lambda: take_answer(turn, command))
+        else:
+            self._guarded(turn, lambda: self._cancel_child(turn, command))
+        return Draft(partition, turn, known, [incoming])
+
+    def _cancel_child(self, turn: RunTurn, command: cmd.TakeMessage) -> None:
+        turn.emit_partition(
+            pev.MessageReceived(source=command.source, number=command.number)
+        )
+        cancel_run(
+            turn,
+            cmd.CancelRun(
+                run=turn.run_id,
+                tenant=turn.tenant,
+                cause=CancelCause.PARENT,
+                requested_by="parent",
+            ),
+        )
+
+    def record_message(
+        self, partition: OwnedPartition, incoming: Input, command: cmd.TakeMessage, now_ms: int
+    ) -> Draft:
+        turn = PartitionTurn(partition.state, now_ms, self._partitions)
+        turn.emit_partition(
+            pev.MessageReceived(source=command.source, number=command.number)
+        )
+        turn.commit()
+        return Draft(partition, turn, None, [incoming])
+
+    def _decide_partition(
+        self, partition: OwnedPartition, incoming: Input, now_ms: int
+    ) -> Draft | Rejected:
+        command = incoming.command
+        if isinstance(command, cmd.FireSchedule):
+            return self._fire_schedule(partition, incoming, command, now_ms)
+        turn = PartitionTurn(partition.state, now_ms, self._partitions)
+        if isinstance(command, cmd.SetSchedule):
+            set_schedule(turn, command)
+        elif isinstance(command, cmd.RecordAcknowledgement):
+            outbox = partition.state.outboxes.get(command.target)
+            if outbox is None or command.number <= outbox.acknowledged:
+                known = Rejection(Reason.REPEATED, "the acknowledgement is known")
+                return Rejected(incoming, known, partition.epoch)
+            turn.emit_partition(
+                pev.MessageAcknowledged(target=command.target, number=command.number)
+            )
+        else:
+            raise AssertionError(f"no decision for {type(command).__name__}")
+        turn.commit()
+        return Draft(partition, turn, None, [incoming])
+
+    def _fire_schedule(
+        self, partition: OwnedPartition, incoming: Input, command: cmd.FireSchedule, now_ms: int
+    ) -> Draft | Rejected:
+        schedule = partition.state.schedules.get(command.schedule)
+        if schedule is None or schedule.next_due_ms != command.due_ms:
+            gone = Rejection(Reason.LATE, "the schedule was changed or has fired")
+            return Rejected(incoming, gone, partition.epoch)
+        turn, run = self._new_run(
+            partition, command.run, schedule.tenant, schedule.plan, now_ms
+        )
+        self._guarded(turn, lambda: fire_schedule(turn, command))
+        partition.runs[command.run] = run
+        return Draft(partition, turn, run, [incoming])
+
+    def _new_run(
+        self, partition: OwnedPartition, run_id: RunId, tenant: TenantId, plan: PlanHash, now_ms: int
+    ) -> tuple[RunTurn, RunState]:
+        run = RunState(run_id, tenant)
+        turn = RunTurn(
+            run,
+            self._catalogue.plan(tenant, plan),
+            self._catalogue.vault(tenant),
+            partition.state,
+            now_ms,
+            self._partitions,
+        )
+        return turn, run
+
+    def _guarded(
+        self, turn: RunTurn, decide: Callable[[], Rejection | None]
+    ) -> Rejection | None:
+        try:
+            rejection = decide()
+        except UnknownEvent:
+            raise
+        except Exception as error:
+            raise DecisionFailed(turn, error) from error
+        turn.commit()
+        return rejection
+
+
+def find_ready(partition: OwnedPartition, run: RunId, step: StepKey) -> RunState | None:
+    """The run, if this step still waits for credit."""
+    state = partition.runs.get(run)
+    if state is None or state.cancel is not None or state.status is RunStatus.SUSPENDED:
+        return None
+    found = state.steps.get(step)
+    if found is None or found.status is not StepStatus.READY:
+        return None
+    return state

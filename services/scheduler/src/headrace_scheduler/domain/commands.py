@@ -1,0 +1,196 @@
+"""Inputs of the scheduler. Each leads to at most one turn."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
+from headrace_core.partition.events import Message
+from headrace_core.payload import NOTHING, Stored
+from headrace_core.run.events import StepError, Usage
+from headrace_core.run.status import CancelCause
+
+
+class Outcome(IntEnum):
+    """An executor's word on one attempt, as in the dispatch contract."""
+
+    SUCCEEDED = 1
+    FAILED = 2
+    AMBIGUOUS = 3
+    UNKNOWN = 4
+    CANCELLED = 5
+
+
+class TimerKind(IntEnum):
+    STEP_DUE = 1
+    STEP_DEADLINE = 2
+    RUN_TIMEOUT = 3
+    CANCEL_GRACE = 4
+
+
+class RowVerdict(IntEnum):
+    """What the effect row of a step's last attempt says once the scheduler has closed it."""
+
+    NO_EFFECT = 1
+    UNKNOWN = 2
+    DONE = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartRun:
+    run: RunId
+    tenant: TenantId
+    flow: str
+    version: int
+    plan: PlanHash
+    input: Stored
+    trigger: str
+    started_by: str
+    start_key: bytes
+    fingerprint: bytes
+    key_kept_ms: int
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompleteStep:
+    run: RunId
+    step: StepKey
+    attempt: int
+    token: int
+    outcome: Outcome
+    output: Stored = NOTHING
+    error: StepError | None = None
+    usage: Usage | None = None
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoteStep:
+    run: RunId
+    step: StepKey
+    attempt: int
+    token: int
+    number: int
+    note: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoseAttempt:
+    """Nobody reported this attempt: its executor is gone, or seems to be."""
+
+    run: RunId
+    step: StepKey
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseByRow:
+    """The effect row of the step's last attempt was closed; its word ends the step."""
+
+    run: RunId
+    step: StepKey
+    attempt: int
+    verdict: RowVerdict
+    output: Stored = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FireTimer:
+    run: RunId
+    step: StepKey
+    kind: TimerKind
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelRun:
+    run: RunId
+    tenant: TenantId
+    cause: CancelCause
+    requested_by: str
+    reason: Stored = NOTHING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecideApproval:
+    run: RunId
+    tenant: TenantId
+    step: StepKey
+    decision: str
+    answer: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartChild:
+    """The child's input was evaluated and sealed: the second half of a sub-flow's start."""
+
+    run: RunId
+    step: StepKey
+    version: int = 0
+    input: Stored = NOTHING
+    error: StepError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakeMessage:
+    """A message from another run, through outbox and inbox."""
+
+    source: int
+    number: int
+    message: Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordAcknowledgement:
+    target: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetSchedule:
+    schedule: str
+    tenant: TenantId
+    flow: str
+    version: int
+    plan: PlanHash
+    trigger: str
+    every_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FireSchedule:
+    """`run` is the id the firing would start; `input` what the trigger maps to, sealed for it."""
+
+    schedule: str
+    due_ms: int
+    run: RunId
+    input: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContinueRun:
+    """Go on from the state: after a recovery, or when fetched payloads are at hand."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParkRun:
+    run: RunId
+    incident: StepError
+
+
+RunCommand = (
+    CompleteStep
+    | NoteStep
+    | LoseAttempt
+    | CloseByRow
+    | FireTimer
+    | CancelRun
+    | DecideApproval
+    | StartChild
+    | ContinueRun
+    | ParkRun
+)
+PartitionCommand = StartRun | TakeMessage | RecordAcknowledgement | SetSchedule | FireSchedule
+Command = RunCommand | PartitionCommand

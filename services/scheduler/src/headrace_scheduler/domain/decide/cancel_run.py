@@ -1,0 +1,37 @@
+"""Cancel a run: by request, by its timeout, or because its parent gave it up."""
+
+from headrace_core.ids import StepKey
+from headrace_core.payload import NOTHING, Stored
+from headrace_core.run.events import RunCancelRequested, StepSkipped
+from headrace_core.run.status import RUN_TERMINAL, CancelCause, SkipReason
+from headrace_scheduler.domain.commands import CancelRun, TimerKind
+from headrace_scheduler.domain.decide.advance import settle
+from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS, stop_open_steps
+from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
+from headrace_scheduler.domain.effects import SetTimer
+
+
+def cancel_run(turn: RunTurn, command: CancelRun) -> Rejection | None:
+    run = turn.run
+    if run.status in RUN_TERMINAL:
+        return Rejection(Reason.INVALID_STATE, f"the run has already {run.status.text}")
+    if run.cancel is not None:
+        return Rejection(Reason.INVALID_STATE, "the run is already being cancelled")
+    request_cancel(turn, command.cause, command.requested_by, command.reason)
+    settle(turn)
+    return None
+
+
+def request_cancel(
+    turn: RunTurn, cause: CancelCause, requested_by: str, reason: Stored = NOTHING
+) -> None:
+    run = turn.run
+    turn.emit(RunCancelRequested(cause=cause, requested_by=requested_by, reason=reason))
+    stop_open_steps(turn)
+    for step_id in turn.plan.order:
+        key = StepKey(step_id)
+        if key not in run.steps:
+            turn.emit(StepSkipped(step=key, reason=SkipReason.RUN_CANCELLED))
+    if run.active or run.idle:
+        due_ms = turn.now_ms + CANCEL_GRACE_MS
+        turn.perform(SetTimer(due_ms, run.run_id, StepKey(""), TimerKind.CANCEL_GRACE))

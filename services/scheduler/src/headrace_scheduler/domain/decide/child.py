@@ -1,0 +1,110 @@
+"""Sub-flows: a step that starts a run of its own and waits for its answer."""
+
+from headrace_core.ids import PlanHash, StepKey, partition_of, slot_of, step_of
+from headrace_core.partition.events import ChildEnded, ChildStart, MessageReceived
+from headrace_core.run.events import (
+    Parent,
+    RunStarted,
+    StepError,
+    StepWaiting,
+)
+from headrace_core.run.state import StepView
+from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
+from headrace_scheduler.domain.commands import StartChild, TakeMessage, TimerKind
+from headrace_scheduler.domain.decide.advance import begin, settle
+from headrace_scheduler.domain.decide.end_step import (
+    attempt_failed,
+    step_failed,
+    step_succeeded,
+)
+from headrace_scheduler.domain.decide.start_action import action_of, child_of, child_ordinal
+from headrace_scheduler.domain.decide.stopping import end_cancelled, is_stopping
+from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
+from headrace_scheduler.domain.effects import SetTimer
+from headrace_scheduler.domain.failure import engine_error
+
+
+def start_child(turn: RunTurn, command: StartChild) -> Rejection | None:
+    """The input is evaluated and sealed: ask the child's partition to start it."""
+    state = turn.run.steps.get(command.step)
+    if state is None or state.status is not StepStatus.READY:
+        return Rejection(Reason.LATE, f"step {command.step!r} has gone on")
+    step = turn.plan.steps[step_of(command.step)[0]]
+    if command.error is not None:
+        step_failed(turn, command.step, command.error)
+        settle(turn)
+        return None
+    action = action_of(step, state)
+    child = child_of(turn.run_id, state)
+    parent = Parent(run=turn.run_id, step=command.step, attempt=child_ordinal(state))
+    message = ChildStart(
+        run=child,
+        tenant=turn.tenant,
+        flow=action.name,
+        version=command.version,
+        plan=PlanHash(action.locked),
+        input=command.input,
+        parent=parent,
+        priority=turn.run.priority,
+    )
+    turn.emit(StepWaiting(step=command.step, kind=WaitingKind.CHILD, child=child))
+    turn.send(partition_of(slot_of(child), turn.partitions), message)
+    settle(turn)
+    return None
+
+
+def begin_child(turn: RunTurn, command: TakeMessage) -> None:
+    """A run started by another one, in the turn that takes the message."""
+    message = command.message
+    assert isinstance(message, ChildStart)
+    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
+    timeout_at_ms = (
+        turn.now_ms + turn.plan.timeout_ms if turn.plan.timeout_ms is not None else None
+    )
+    turn.emit(
+        RunStarted(
+            flow=message.flow,
+            version=message.version,
+            plan=message.plan,
+            input=message.input,
+            trigger="flow",
+            started_by=f"{message.parent.run}/{message.parent.step}",
+            priority=message.priority,
+            timeout_at_ms=timeout_at_ms,
+            parent=message.parent,
+        )
+    )
+    if timeout_at_ms is not None:
+        turn.perform(SetTimer(timeout_at_ms, turn.run_id, StepKey(""), TimerKind.RUN_TIMEOUT))
+    begin(turn)
+
+
+def take_answer(turn: RunTurn, command: TakeMessage) -> None:
+    """The child has ended. An answer that nobody waits for is recorded and changes nothing."""
+    message = command.message
+    assert isinstance(message, ChildEnded)
+    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
+    key = message.parent.step
+    state = turn.run.steps.get(key)
+    if (
+        state is None
+        or state.waiting is not WaitingKind.CHILD
+        or state.child != message.child
+        or state.status is not StepStatus.WAITING
+    ):
+        return
+    if message.status is RunStatus.SUCCEEDED:
+        output = turn.vault.seal(turn.run_id, turn.vault.open(message.child, message.output))
+        step_succeeded(turn, key, output)
+    elif is_stopping(turn, step_of(key)[0]):
+        end_cancelled(turn, state)
+    else:
+        attempt_failed(turn, key, _child_error(turn, message, state))
+    settle(turn)
+
+
+def _child_error(turn: RunTurn, message: ChildEnded, state: StepView) -> StepError:
+    if message.error is None:
+        return engine_error(turn, "child.cancelled", f"sub-flow run {message.child} was cancelled")
+    text = turn.vault.open(message.child, message.error.message)
+    return StepError(type=message.error.type, message=turn.vault.seal(turn.run_id, text))

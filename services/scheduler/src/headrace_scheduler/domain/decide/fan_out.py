@@ -1,0 +1,106 @@
+"""Fan-out: the list is evaluated once and logged, items open in order under `max_parallel`."""
+
+from headrace_core.ids import StepKey, item_key, step_of
+from headrace_core.run.events import (
+    EdgeTaken,
+    ItemsExpanded,
+    ItemsRefilled,
+    StepReady,
+)
+from headrace_core.run.state import FanOutView, StepView
+from headrace_core.run.status import STEP_TERMINAL, StepStatus
+from headrace_core.workflow.plan import OnFailure, PlanStep
+from headrace_scheduler.domain.decide.end_step import step_failed, step_succeeded
+from headrace_scheduler.domain.decide.start_action import start_action
+from headrace_scheduler.domain.decide.stopping import end_cancelled, is_stopping, stop_step
+from headrace_scheduler.domain.decision import RunTurn
+from headrace_scheduler.domain.failure import engine_error
+from headrace_scheduler.domain.values import evaluate_items
+
+
+def expand(turn: RunTurn, step: PlanStep, edges: tuple[EdgeTaken, ...]) -> None:
+    key = StepKey(step.id)
+    count, items, error = evaluate_items(turn, step)
+    turn.emit(StepReady(step=key, edges=edges))
+    if error is not None:
+        step_failed(turn, key, error)
+        return
+    turn.emit(ItemsExpanded(step=key, count=count, items=items))
+    if count == 0:
+        step_succeeded(turn, key)
+    else:
+        refill(turn, step)
+
+
+def refill(turn: RunTurn, step: PlanStep) -> None:
+    """Open as many items as there are free places."""
+    assert step.foreach is not None
+    key = StepKey(step.id)
+    fan_out = _fan_out(turn, key)
+    places = step.foreach.max_parallel - _open_items(fan_out)
+    count = min(places, fan_out.count - fan_out.cursor)
+    if count <= 0:
+        return
+    first = fan_out.cursor
+    turn.emit(ItemsRefilled(step=key, first=first, count=count))
+    for index in range(first, first + count):
+        start_action(turn, step, item_key(key, index))
+
+
+def item_ended(turn: RunTurn, item: StepKey) -> None:
+    """One item less is open: the next one opens, or the fan-out has its outcome."""
+    step_id, _ = step_of(item)
+    key = StepKey(step_id)
+    step = turn.plan.steps[step_id]
+    state = turn.run.steps[key]
+    if state.status in STEP_TERMINAL:
+        return
+    fan_out = _fan_out(turn, key)
+    if _gives_up(turn, step, fan_out):
+        if _open_items(fan_out) and turn.plan.on_failure is OnFailure.CANCEL:
+            _stop_items(turn, step)
+    else:
+        refill(turn, step)
+    if not _open_items(fan_out):
+        _end(turn, step, state, fan_out)
+
+
+def _gives_up(turn: RunTurn, step: PlanStep, fan_out: FanOutView) -> bool:
+    """Too many items have failed, or the run stops: no new item starts."""
+    assert step.foreach is not None
+    return fan_out.failed > step.foreach.tolerated_failures or is_stopping(turn, step.id)
+
+
+def _stop_items(turn: RunTurn, step: PlanStep) -> None:
+    for state in list(turn.run.steps.values()):
+        name, index = step_of(state.key)
+        if index is not None and name == step.id and state.status not in STEP_TERMINAL:
+            stop_step(turn, state, step)
+
+
+def _end(turn: RunTurn, step: PlanStep, state: StepView, fan_out: FanOutView) -> None:
+    assert step.foreach is not None
+    if fan_out.failed > step.foreach.tolerated_failures:
+        first = next(
+            outcome
+            for outcome in fan_out.outcomes
+            if outcome is not None and outcome.status is StepStatus.FAILED
+        )
+        assert first.error is not None
+        message = f"{fan_out.failed} of {fan_out.count} items failed, tolerated are "
+        message += f"{step.foreach.tolerated_failures}; the first one with {first.error.type}"
+        step_failed(turn, state.key, engine_error(turn, first.error.type, message))
+    elif is_stopping(turn, step.id):
+        end_cancelled(turn, state)
+    else:
+        step_succeeded(turn, state.key)
+
+
+def _open_items(fan_out: FanOutView) -> int:
+    return fan_out.cursor - fan_out.succeeded - fan_out.failed - fan_out.cancelled
+
+
+def _fan_out(turn: RunTurn, key: StepKey) -> FanOutView:
+    fan_out = turn.run.steps[key].fan_out
+    assert fan_out is not None
+    return fan_out

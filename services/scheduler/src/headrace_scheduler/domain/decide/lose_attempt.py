@@ -1,0 +1,97 @@
+"""Attempts that nobody reports. This is suspicion only, and safe when wrong: the effect row
+decides what the next attempt may do."""
+
+from headrace_core.ids import step_of
+from headrace_core.run.events import StepRetryScheduled
+from headrace_core.run.state import StepView
+from headrace_core.run.status import STEP_TERMINAL, StepStatus
+from headrace_scheduler.domain.commands import CloseByRow, LoseAttempt, RowVerdict
+from headrace_scheduler.domain.decide.advance import settle
+from headrace_scheduler.domain.decide.end_step import (
+    make_ready,
+    step_deadline,
+    step_failed,
+    step_succeeded,
+)
+from headrace_scheduler.domain.decide.stopping import end_cancelled, has_effect, is_stopping
+from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
+from headrace_scheduler.domain.effects import CloseRow
+from headrace_scheduler.domain.failure import engine_error
+
+LOST_MAX = 10
+"""So often an attempt may be lost without using up the policy's attempts."""
+
+
+def lose_attempt(turn: RunTurn, command: LoseAttempt) -> Rejection | None:
+    state = turn.run.steps.get(command.step)
+    if (
+        state is None
+        or state.status is not StepStatus.RUNNING
+        or state.attempt != command.attempt
+    ):
+        return Rejection(Reason.LATE, f"attempt {command.attempt} is closed")
+    step_id, _ = step_of(command.step)
+    step = turn.plan.steps[step_id]
+    if state.lost < LOST_MAX and not is_stopping(turn, step_id):
+        try_elsewhere(turn, state)
+    elif has_effect(step):
+        turn.perform(CloseRow(turn.run_id, command.step, command.attempt))
+    else:
+        _end_without_effect(turn, state)
+    settle(turn)
+    return None
+
+
+def try_elsewhere(turn: RunTurn, state: StepView) -> None:
+    """Assigned again under the next attempt number, not counted against the policy."""
+    error = engine_error(turn, "executor.lost", f"executor {state.executor} is gone")
+    turn.emit(
+        StepRetryScheduled(
+            step=state.key,
+            attempt=state.attempt,
+            error=error,
+            due_ms=turn.now_ms,
+            counted=False,
+            fallback=state.fallback,
+        )
+    )
+    make_ready(turn, turn.plan.steps[step_of(state.key)[0]], state.key)
+
+
+def close_by_row(turn: RunTurn, command: CloseByRow) -> Rejection | None:
+    """The last attempt's effect row is closed: what it says is true for ever."""
+    state = turn.run.steps.get(command.step)
+    if (
+        state is None
+        or state.status in STEP_TERMINAL
+        or state.attempt != command.attempt
+    ):
+        return Rejection(Reason.LATE, f"step {command.step!r} has gone on")
+    if command.verdict is RowVerdict.DONE:
+        step_succeeded(turn, command.step, command.output, attempt=command.attempt)
+    elif command.verdict is RowVerdict.UNKNOWN:
+        error = engine_error(
+            turn,
+            "unknown_outcome",
+            "the executor did not answer and had claimed the effect: look outside, then decide",
+        )
+        step_failed(turn, command.step, error)
+    else:
+        _end_without_effect(turn, state)
+    settle(turn)
+    return None
+
+
+def _end_without_effect(turn: RunTurn, state: StepView) -> None:
+    step_id, _ = step_of(state.key)
+    deadline = step_deadline(turn.plan.steps[step_id], state)
+    if is_stopping(turn, step_id):
+        end_cancelled(turn, state)
+    elif deadline is not None and deadline <= turn.now_ms:
+        error = engine_error(turn, "timeout.deadline", "the deadline over all attempts has passed")
+        step_failed(turn, state.key, error)
+    else:
+        error = engine_error(
+            turn, "executor.lost", f"{state.lost + 1} executors were lost while they ran this step"
+        )
+        step_failed(turn, state.key, error)

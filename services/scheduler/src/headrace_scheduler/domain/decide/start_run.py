@@ -1,0 +1,104 @@
+"""Start a run. The same key with the same request leads to the same run."""
+
+from headrace_core.partition.events import ScheduleFired, StartKeyed
+from headrace_core.partition.state import PartitionView, StartKey
+from headrace_core.run.events import RunStarted
+from headrace_core.ids import StepKey
+from headrace_core.payload import Stored
+from headrace_scheduler.domain.commands import FireSchedule, StartRun, TimerKind
+from headrace_scheduler.domain.decide.advance import begin
+from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
+from headrace_scheduler.domain.effects import ArmSchedule, SetTimer
+
+
+def known_start(partition: PartitionView, command: StartRun, now_ms: int) -> Rejection | None:
+    """The answer to a start whose key is known; `run` names the earlier run."""
+    known = _start_key(partition, command.start_key)
+    if known is None or known.expires_at_ms <= now_ms:
+        return None
+    if known.fingerprint != command.fingerprint:
+        return Rejection(
+            Reason.KEY_REUSED,
+            "this Idempotency-Key came before with another request: use a new key",
+        )
+    return Rejection(Reason.REPEATED, "this request was accepted before", known.run)
+
+
+def start_run(turn: RunTurn, command: StartRun) -> None:
+    turn.emit_partition(
+        StartKeyed(
+            key=command.start_key,
+            fingerprint=command.fingerprint,
+            run=command.run,
+            expires_at_ms=turn.now_ms + command.key_kept_ms,
+        )
+    )
+    _start(
+        turn,
+        trigger=command.trigger,
+        started_by=command.started_by,
+        input=command.input,
+        priority=command.priority,
+        version=command.version,
+        scheduled_at_ms=None,
+    )
+
+
+def fire_schedule(turn: RunTurn, command: FireSchedule) -> None:
+    """Firing and start are one record. Missed firings are not made up for: the next due time is
+    the first one in the future."""
+    schedule = turn.partition.schedules[command.schedule]
+    missed = max(0, (turn.now_ms - command.due_ms) // schedule.every_ms)
+    next_due_ms = command.due_ms + (missed + 1) * schedule.every_ms
+    turn.emit_partition(
+        ScheduleFired(
+            schedule=command.schedule,
+            due_ms=command.due_ms,
+            next_due_ms=next_due_ms,
+            run=command.run,
+        )
+    )
+    _start(
+        turn,
+        trigger=schedule.trigger,
+        started_by="schedule",
+        input=command.input,
+        priority=0,
+        version=schedule.version,
+        scheduled_at_ms=command.due_ms,
+    )
+    turn.perform(ArmSchedule(command.schedule, next_due_ms))
+
+
+def _start_key(partition: PartitionView, key: bytes) -> StartKey | None:
+    return partition.start_keys.get(key) or partition.brief_keys.get(key)
+
+
+def _start(
+    turn: RunTurn,
+    *,
+    trigger: str,
+    started_by: str,
+    input: Stored,
+    priority: int,
+    version: int,
+    scheduled_at_ms: int | None,
+) -> None:
+    timeout_ms = turn.plan.timeout_ms
+    timeout_at_ms = turn.now_ms + timeout_ms if timeout_ms is not None else None
+    turn.emit(
+        RunStarted(
+            flow=turn.plan.flow,
+            version=version,
+            plan=turn.plan.hash,
+            input=input,
+            trigger=trigger,
+            started_by=started_by,
+            priority=priority,
+            timeout_at_ms=timeout_at_ms,
+            scheduled_at_ms=scheduled_at_ms,
+        )
+    )
+    if timeout_at_ms is not None:
+        turn.perform(SetTimer(timeout_at_ms, turn.run_id, StepKey(""), TimerKind.RUN_TIMEOUT))
+    begin(turn)

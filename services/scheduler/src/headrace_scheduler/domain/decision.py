@@ -1,0 +1,123 @@
+"""A turn in the making: what is decided is folded at once, so that the next question is asked of
+the state that results. Nothing of it is visible outside before its record is durable.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headrace_core.ids import RunId, StepKey, TenantId
+from headrace_core.partition.apply import apply as apply_partition
+from headrace_core.partition.apply import set_time as set_partition_time
+from headrace_core.partition.events import Message, MessageSent, PartitionEvent
+from headrace_core.partition.state import PartitionState, PartitionView
+from headrace_core.payload import Vault
+from headrace_core.run.apply import apply, set_time
+from headrace_core.run.events import RunEvent
+from headrace_core.run.state import RunState, RunView
+from headrace_core.workflow.plan import Plan
+from headrace_scheduler.domain.effects import DeliverMessages, Effect
+
+
+class Reason(StrEnum):
+    """Why a command was rejected. A rejection is an answer, not a fault."""
+
+    NOT_FOUND = "not_found"
+    LATE = "late"
+    INVALID_STATE = "invalid_state"
+    KEY_REUSED = "key_reused"
+    OUT_OF_ORDER = "out_of_order"
+    REPEATED = "repeated"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Nothing was changed. `run` names the run that already answers the request, if any."""
+
+    reason: Reason
+    message: str
+    run: RunId | None = None
+
+
+class PartitionTurn:
+    """The partition's part of a turn. Also the whole of a turn that touches no run."""
+
+    __slots__ = ("_partition", "effects", "now_ms", "partition_events", "partitions")
+
+    def __init__(self, partition: PartitionState, now_ms: int, partitions: int) -> None:
+        self._partition = partition
+        self.partitions = partitions
+        # A takeover by a host whose clock lags must not go back in time.
+        self.now_ms = max(now_ms, partition.time_ms)
+        self.partition_events: list[PartitionEvent] = []
+        self.effects: list[Effect] = []
+
+    @property
+    def partition(self) -> PartitionView:
+        return self._partition
+
+    def emit_partition(self, event: PartitionEvent) -> None:
+        """Folded by `commit` alone: a decision that fails leaves the partition as it was."""
+        self.partition_events.append(event)
+
+    def commit(self) -> None:
+        if not self.partition_events:
+            return
+        set_partition_time(self._partition, self.now_ms)
+        for event in self.partition_events:
+            apply_partition(self._partition, event)
+
+    def send(self, target: int, message: Message) -> None:
+        outbox = self._partition.outboxes.get(target)
+        sent = outbox.sent if outbox is not None else 0
+        number = sent + 1 + sum(
+            isinstance(event, MessageSent) and event.target == target
+            for event in self.partition_events
+        )
+        self.emit_partition(MessageSent(target=target, number=number, message=message))
+        self.effects.append(DeliverMessages(target))
+
+
+class RunTurn(PartitionTurn):
+    """A turn of one run. `ended` holds the steps whose dependents are still to be looked at."""
+
+    __slots__ = ("_run", "ended", "events", "first_sequence", "plan", "vault")
+
+    def __init__(
+        self,
+        run: RunState,
+        plan: Plan,
+        vault: Vault,
+        partition: PartitionState,
+        now_ms: int,
+        partitions: int,
+    ) -> None:
+        super().__init__(partition, now_ms, partitions)
+        self._run = run
+        self.plan = plan
+        self.vault = vault
+        self.first_sequence = run.sequence + 1
+        self.events: list[RunEvent] = []
+        self.ended: deque[StepKey] = deque()
+
+    @property
+    def run(self) -> RunView:
+        return self._run
+
+    @property
+    def run_id(self) -> RunId:
+        return self._run.run_id
+
+    @property
+    def tenant(self) -> TenantId:
+        return self._run.tenant
+
+    def emit(self, event: RunEvent) -> None:
+        if not self.events:
+            # A rejected command leaves no trace in the state, not even its time.
+            set_time(self._run, self.now_ms)
+        apply(self._run, event)
+        self.events.append(event)
+
+    def perform(self, effect: Effect) -> None:
+        self.effects.append(effect)

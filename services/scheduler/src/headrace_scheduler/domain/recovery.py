@@ -1,0 +1,74 @@
+"""The effects that a new owner performs again, derived from folded state alone."""
+
+from collections.abc import Iterator
+
+from headrace_core.ids import StepKey, step_of
+from headrace_core.partition.state import PartitionView
+from headrace_core.run.state import RunView, StepView
+from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
+from headrace_core.workflow.plan import Plan, PlanStep, UsesKind
+from headrace_scheduler.domain.commands import TimerKind
+from headrace_scheduler.domain.decide.end_step import step_deadline
+from headrace_scheduler.domain.decide.start_action import action_of, child_of, lane_of
+from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS
+from headrace_scheduler.domain.effects import (
+    ArmSchedule,
+    CloseRow,
+    DeliverMessages,
+    Effect,
+    EnqueueStep,
+    PrepareChild,
+    SetTimer,
+)
+
+_NO_STEP = StepKey("")
+
+
+def effects_of_run(run: RunView, plan: Plan) -> Iterator[Effect]:
+    """Timers, queue entries and half-done starts of one open run.
+
+    Cancellations of running attempts are not among them: the owner's announcement makes every
+    executor report, and a stopping run is looked at again by ContinueRun.
+    """
+    if run.status in RUN_TERMINAL:
+        return
+    if run.timeout_at_ms is not None and run.cancel is None:
+        yield SetTimer(run.timeout_at_ms, run.run_id, _NO_STEP, TimerKind.RUN_TIMEOUT)
+    if run.cancel is not None:
+        due_ms = run.cancel_requested_ms + CANCEL_GRACE_MS
+        yield SetTimer(due_ms, run.run_id, _NO_STEP, TimerKind.CANCEL_GRACE)
+    if run.status is RunStatus.SUSPENDED:
+        return
+    for state in run.steps.values():
+        step = plan.steps[step_of(state.key)[0]]
+        yield from _effects_of_step(run, step, state)
+
+
+def effects_of_partition(partition: PartitionView) -> Iterator[Effect]:
+    for name, schedule in partition.schedules.items():
+        yield ArmSchedule(name, schedule.next_due_ms)
+    for target, outbox in partition.outboxes.items():
+        if outbox.messages:
+            yield DeliverMessages(target)
+
+
+def _effects_of_step(
+    run: RunView, step: PlanStep, state: StepView
+) -> Iterator[Effect]:
+    if state.status is StepStatus.READY and state.fan_out is None and not step.inline:
+        if run.cancel is not None:
+            yield CloseRow(run.run_id, state.key, state.attempt)
+            return
+        action = action_of(step, state)
+        if action.kind is UsesKind.FLOW:
+            child = child_of(run.run_id, state)
+            yield PrepareChild(run.run_id, state.key, child)
+        else:
+            lane = lane_of(run.tenant, action)
+            yield EnqueueStep(run.run_id, state.key, lane, step.priority + run.priority)
+    if state.status is StepStatus.WAITING and state.due_ms is not None:
+        yield SetTimer(state.due_ms, run.run_id, state.key, TimerKind.STEP_DUE)
+    if state.status in (StepStatus.READY, StepStatus.RUNNING, StepStatus.WAITING):
+        deadline = step_deadline(step, state)
+        if deadline is not None:
+            yield SetTimer(deadline, run.run_id, state.key, TimerKind.STEP_DEADLINE)

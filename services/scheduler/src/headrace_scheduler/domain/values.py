@@ -1,0 +1,260 @@
+"""What decisions ask of expressions: conditions, ports, lists, times and what people are shown.
+
+Only the payloads that an expression refers to are opened. Each function answers the value or the
+error as it goes into an event; BlobMissingHere passes through, before anything was emitted.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from headrace_core.ids import StepKey, step_of
+from headrace_core.payload import NOTHING, Stored, Vault
+from headrace_core.run.events import StepError
+from headrace_core.run.state import ItemOutcome, RunView
+from headrace_core.run.status import StepStatus
+from headrace_core.workflow.expression import (
+    ExprError,
+    Expression,
+    Names,
+    Template,
+    evaluate,
+    evaluate_bool,
+    render,
+)
+from headrace_core.workflow.names import (
+    ErrorValue,
+    ItemValue,
+    RunFacts,
+    StepValue,
+    build_names,
+)
+from headrace_core.workflow.plan import Plan, PlanStep
+from headrace_core.workflow.references import References, StepReference
+from headrace_core.workflow.template import JsonValue
+from headrace_scheduler.domain.decision import RunTurn
+from headrace_scheduler.domain.failure import Seals, engine_error
+
+ITEMS_MAX = 500
+"""Longer lists need pages, which this release does not have."""
+
+
+class StateValues:
+    """Opens what an expression refers to, from a run's folded state."""
+
+    def __init__(
+        self, run: RunView, plan: Plan, vault: Vault, key: StepKey | None = None
+    ) -> None:
+        self._run = run
+        self._plan = plan
+        self._vault = vault
+        self._key = key
+
+    def names(self, references: References) -> Names:
+        return build_names(self._plan, references, self)
+
+    def run(self) -> RunFacts:
+        run = self._run
+        return RunFacts(
+            run.run_id, run.tenant, run.started_ms, run.scheduled_at_ms, run.trigger
+        )
+
+    def input(self) -> JsonValue:
+        return self._open(self._run.input)
+
+    def step(self, reference: StepReference) -> StepValue:
+        state = self._run.steps.get(StepKey(reference.step))
+        if state is None:
+            return StepValue(StepStatus.PENDING.text)
+        items = None
+        if state.fan_out is not None:
+            items = [self._item(one, reference.items) for one in state.fan_out.outcomes]
+        return StepValue(
+            state.status.text,
+            self._open(state.output) if reference.output else None,
+            self._error(state.error) if reference.error else None,
+            items,
+        )
+
+    def item(self) -> tuple[str, JsonValue] | None:
+        if self._key is None:
+            return None
+        name, index = step_of(self._key)
+        foreach = self._plan.steps[name].foreach
+        fan_out = self._run.steps[StepKey(name)].fan_out
+        if index is None or foreach is None or fan_out is None:
+            return None
+        pairs = cast("list[tuple[str, JsonValue]]", self._open(fan_out.items))
+        return foreach.alias, pairs[index][1]
+
+    def _item(self, outcome: ItemOutcome | None, opened: bool) -> ItemValue:
+        if outcome is None:
+            return ItemValue(StepStatus.PENDING.text)
+        if not opened:
+            return ItemValue(outcome.status.text)
+        return ItemValue(
+            outcome.status.text, self._open(outcome.output), self._error(outcome.error)
+        )
+
+    def _error(self, error: StepError | None) -> ErrorValue | None:
+        if error is None:
+            return None
+        return ErrorValue(error.type, cast(str, self._open(error.message) or ""))
+
+    def _open(self, stored: Stored) -> JsonValue:
+        if not stored:
+            return None
+        return json.loads(self._vault.open(self._run.run_id, stored))
+
+
+def condition_holds(turn: RunTurn, step: PlanStep) -> tuple[bool, StepError | None]:
+    assert step.when is not None
+    value = evaluate_bool(step.when, _names(turn, step.when.references))
+    if isinstance(value, ExprError):
+        return False, _expr_error(turn, value)
+    return value, None
+
+
+def choose_port(turn: RunTurn, step: PlanStep) -> tuple[str | None, StepError | None]:
+    """The first case that holds; None when none does."""
+    for case in step.switch:
+        if case.when is None:
+            return case.port, None
+        value = evaluate_bool(case.when, _names(turn, case.when.references))
+        if isinstance(value, ExprError):
+            return None, _expr_error(turn, value)
+        if value:
+            return case.port, None
+    return None, None
+
+
+def seal_template(
+    turn: RunTurn, template: Template | None, key: StepKey | None = None
+) -> tuple[Stored, StepError | None]:
+    """The template's value, sealed for this run."""
+    if template is None:
+        return NOTHING, None
+    value = render(template, _names(turn, template.references, key))
+    if isinstance(value, ExprError):
+        return NOTHING, _expr_error(turn, value)
+    return turn.vault.seal(turn.run_id, _json(value)), None
+
+
+def evaluate_outputs(turn: RunTurn) -> tuple[Stored, StepError | None]:
+    return seal_template(turn, turn.plan.outputs)
+
+
+def failure_message(turn: RunTurn, step: PlanStep) -> tuple[str, StepError | None]:
+    assert step.fail is not None
+    value = render(step.fail.message, _names(turn, step.fail.message.references))
+    if isinstance(value, ExprError):
+        return "", _expr_error(turn, value)
+    return value if isinstance(value, str) else json.dumps(value), None
+
+
+def wake_time(turn: RunTurn, step: PlanStep) -> tuple[int, StepError | None]:
+    """When a `wait` ends, in epoch milliseconds."""
+    assert step.wait is not None
+    if step.wait.for_ms is not None:
+        return turn.now_ms + step.wait.for_ms, None
+    assert step.wait.until is not None, "a wait for an event is refused at publish"
+    value = render(step.wait.until, _names(turn, step.wait.until.references))
+    if isinstance(value, ExprError):
+        return 0, _expr_error(turn, value)
+    try:
+        moment = datetime.fromisoformat(cast(str, value))
+        if moment.tzinfo is None:
+            raise ValueError("it names no time zone")
+    except (TypeError, ValueError) as fault:
+        message = f"`wait.until` gave {json.dumps(value)}, which is no RFC 3339 time: {fault}"
+        return 0, engine_error(turn, "expr.error", message)
+    return int(moment.timestamp() * 1_000), None
+
+
+def approval_request(turn: RunTurn, step: PlanStep) -> tuple[Stored, StepError | None]:
+    """What the people asked are shown: sealed JSON {assignees, title, form}."""
+    approval = step.approval
+    assert approval is not None
+    assignees = render(approval.assignees, _names(turn, approval.assignees.references))
+    if isinstance(assignees, ExprError):
+        return NOTHING, _expr_error(turn, assignees)
+    title: JsonValue = step.title or step.id
+    if approval.title is not None:
+        rendered = render(approval.title, _names(turn, approval.title.references))
+        if isinstance(rendered, ExprError):
+            return NOTHING, _expr_error(turn, rendered)
+        title = rendered
+    request = {"assignees": assignees, "title": title, "form": approval.form}
+    return turn.vault.seal(turn.run_id, _json(request)), None
+
+
+def evaluate_items(turn: RunTurn, step: PlanStep) -> tuple[int, Stored, StepError | None]:
+    """The fan-out's list, filtered and keyed: (count, sealed [[key, value], ...], error)."""
+    foreach = step.foreach
+    assert foreach is not None
+    names = _names(turn, foreach.items.references)
+    listed = evaluate(foreach.items, names)
+    if isinstance(listed, ExprError):
+        return 0, NOTHING, _expr_error(turn, listed)
+    if not isinstance(listed, list):
+        message = f"`foreach.in` gave {json.dumps(listed)[:80]}, which is not a list"
+        return 0, NOTHING, engine_error(turn, "expr.error", message)
+    if len(listed) > ITEMS_MAX:
+        message = f"`foreach.in` gave {len(listed)} items, this release takes {ITEMS_MAX}"
+        return 0, NOTHING, engine_error(turn, "input.invalid", message)
+    pairs, error = _keyed_items(turn, step, listed)
+    if error is not None:
+        return 0, NOTHING, error
+    return len(pairs), turn.vault.seal(turn.run_id, _json(pairs)), None
+
+
+def _keyed_items(
+    turn: RunTurn, step: PlanStep, listed: Sequence[JsonValue]
+) -> tuple[list[list[JsonValue]], StepError | None]:
+    foreach = step.foreach
+    assert foreach is not None
+    where_names = dict(_names(turn, foreach.where.references)) if foreach.where else {}
+    key_names = dict(_names(turn, foreach.key.references)) if foreach.key else {}
+    pairs: list[list[JsonValue]] = []
+    seen: set[str] = set()
+    for position, value in enumerate(listed):
+        if foreach.where is not None:
+            where_names[foreach.alias] = value
+            holds = evaluate_bool(foreach.where, where_names)
+            if isinstance(holds, ExprError):
+                return [], _expr_error(turn, holds)
+            if not holds:
+                continue
+        key_names[foreach.alias] = value
+        key = _item_key(foreach.key, key_names, position)
+        if isinstance(key, ExprError):
+            return [], _expr_error(turn, key)
+        if key in seen:
+            message = f"two items have the key {key!r}: `foreach.key` must tell them apart"
+            return [], engine_error(turn, "input.invalid", message)
+        seen.add(key)
+        pairs.append([key, value])
+    return pairs, None
+
+
+def _item_key(expression: Expression | None, names: Names, position: int) -> str | ExprError:
+    if expression is None:
+        return str(position)
+    value = evaluate(expression, names)
+    if isinstance(value, ExprError):
+        return value
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _names(turn: RunTurn, references: References, key: StepKey | None = None) -> Names:
+    return StateValues(turn.run, turn.plan, turn.vault, key).names(references)
+
+
+def _expr_error(turn: Seals, error: ExprError) -> StepError:
+    return engine_error(turn, "expr.error", str(error))
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
