@@ -55,9 +55,9 @@ def main(arguments: list[str]) -> None:
         elif identity == "nobody":
             become(int(uid), int(gid))
         die_with(int(parent))
-        os.execv(program[0], program)
+        os.execv(program[0], program)  # noqa: S606 - to become that program is the whole point
     except OSError as fault:
-        print(f"cannot start {program[0]} as {identity}: {fault}", file=sys.stderr)
+        sys.stderr.write(f"cannot start {program[0]} as {identity}: {fault}\n")
         sys.exit(EXIT_REFUSED)
 
 

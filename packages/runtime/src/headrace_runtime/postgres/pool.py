@@ -33,6 +33,18 @@ RETRY_S = 0.1
 LOCK_TIMEOUT_MS = 10_000
 IDLE_IN_TRANSACTION_MS = 30_000
 
+# What a statement raises when the server goes away: whether it took effect is then unknown.
+# InternalClientError is asyncpg's answer on a session that was cut off between two statements.
+CONNECTION_LOST: tuple[type[Exception], ...] = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
 Opened = TypeVar("Opened")
 
 
@@ -118,6 +130,8 @@ async def _patiently(attempt: Callable[[], Awaitable[Opened]], dsn: str, wait_s:
     while True:
         try:
             return await attempt()
+        except asyncpg.ClientConfigurationError as fault:
+            raise SetupError(f"The DSN for {server_of(dsn)} is not well formed: {fault}") from fault
         except (
             asyncpg.InvalidAuthorizationSpecificationError,
             asyncpg.InvalidCatalogNameError,
@@ -127,8 +141,7 @@ async def _patiently(attempt: Callable[[], Awaitable[Opened]], dsn: str, wait_s:
                 f"PostgreSQL at {server_of(dsn)} refuses the login: {fault}. "
                 "Check user, password and database of the DSN."
             ) from fault
-        except (OSError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError,
-                asyncpg.TooManyConnectionsError) as fault:  # fmt: skip
+        except (*CONNECTION_LOST, asyncpg.TooManyConnectionsError) as fault:
             if asyncio.get_running_loop().time() >= give_up_at:
                 raise Unavailable(
                     f"PostgreSQL at {server_of(dsn)} does not answer after {wait_s:.0f} s: "
