@@ -1,0 +1,72 @@
+"""Fair queues: bounded unfairness, weights, priorities, no starvation."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headrace_core.ids import RunId, StepKey, TenantId
+from headrace_scheduler.domain.fair_queue import FairQueue, Ready
+
+
+def ready(tenant: str, number: int = 0) -> Ready:
+    return Ready(TenantId(tenant), RunId(f"run{number}"), StepKey("a"), 0)
+
+
+def test_a_noisy_tenant_fills_only_its_own_queue() -> None:
+    queue = FairQueue()
+    for number in range(1_000):
+        queue.push(ready("noisy", number), 0)
+    queue.push(ready("quiet"), 0)
+    first_two = [queue.pop(), queue.pop()]
+    assert {one.tenant for one in first_two if one is not None} == {"noisy", "quiet"}
+
+
+def test_priorities_go_first_inside_a_tenant_and_order_of_arrival_inside_a_priority() -> None:
+    queue = FairQueue()
+    for number, priority in enumerate([0, 5, 0, 5, -1]):
+        queue.push(ready("a", number), priority)
+    order = [one.run for one in iter(queue.pop, None)]
+    assert order == ["run1", "run3", "run0", "run2", "run4"]
+
+
+def test_a_weight_of_three_gets_three_steps_per_round() -> None:
+    queue = FairQueue()
+    queue.set_weight(TenantId("big"), 3)
+    for number in range(30):
+        queue.push(ready("big", number), 0)
+        queue.push(ready("small", number), 0)
+    served = [one.tenant for one in (queue.pop() for _ in range(16)) if one is not None]
+    assert served.count(TenantId("big")) == 12
+
+
+@given(
+    backlog=st.dictionaries(
+        st.sampled_from(["a", "b", "c", "d"]), st.integers(20, 60), min_size=2
+    ),
+    taken=st.integers(1, 40),
+)
+@settings(max_examples=200, deadline=None)
+def test_backlogged_tenants_of_equal_weight_differ_by_at_most_one_step(
+    backlog: dict[str, int], taken: int
+) -> None:
+    queue = FairQueue()
+    for tenant, depth in backlog.items():
+        for number in range(depth):
+            queue.push(ready(tenant, number), 0)
+    counts = dict.fromkeys(backlog, 0)
+    for _ in range(min(taken, 20 * len(backlog) - len(backlog))):
+        one = queue.pop()
+        assert one is not None
+        counts[one.tenant] += 1
+    assert max(counts.values()) - min(counts.values()) <= 1
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-3, 3)), max_size=80))
+@settings(max_examples=200, deadline=None)
+def test_everything_that_was_pushed_comes_out_once(steps: list[tuple[str, int]]) -> None:
+    queue = FairQueue()
+    for number, (tenant, priority) in enumerate(steps):
+        queue.push(ready(tenant, number), priority)
+    assert len(queue) == len(steps)
+    served = sorted(one.run for one in iter(queue.pop, None))
+    assert served == sorted(f"run{number}" for number in range(len(steps)))
+    assert len(queue) == 0 and queue.depth_by_tenant() == {}
