@@ -1,15 +1,18 @@
 """Sets up the workspace's virtual environment, and writes its lock files.
 
-Runs before anything is installed, so it needs nothing but Python's standard library.
+Runs before anything is installed, so it needs nothing but Python's standard library, and under an
+older Python it looks for one that is new enough.
 """
+
+from __future__ import annotations
 
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -22,13 +25,18 @@ class SetupFailed(Exception):
     """The message names the one command that helps."""
 
 
+def settings_of(folder: Path) -> dict[str, Any]:
+    import tomllib  # new in 3.11: the top of this file must load under an older Python
+
+    return tomllib.loads((folder / "pyproject.toml").read_text())
+
+
 def members() -> list[Path]:
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    return [ROOT / member for member in settings["tool"]["uv"]["workspace"]["members"]]
+    return [ROOT / member for member in settings_of(ROOT)["tool"]["uv"]["workspace"]["members"]]
 
 
 def distribution(member: Path) -> str:
-    return tomllib.loads((member / "pyproject.toml").read_text())["project"]["name"]
+    return settings_of(member)["project"]["name"]
 
 
 def locked_version(name: str) -> str:
@@ -100,15 +108,23 @@ def lock() -> None:
             run(*export, *package, "--output-file", member / "requirements.lock")
 
 
+def newer_python() -> str:
+    for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
+        path = shutil.which(name)
+        # A version manager's shim is found though its version is not switched on: try it.
+        if path and not subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode:
+            return path
+    raise SetupFailed("Headrace needs Python 3.11 or newer; run: apt-get install python3.11-venv")
+
+
 def main(arguments: list[str]) -> int:
     tasks = {"setup": setup, "lock": lock}
     if len(arguments) != 1 or arguments[0] not in tasks:
         print(f"usage: workspace.py {'|'.join(tasks)}", file=sys.stderr)
         return 2
-    if sys.version_info < (3, 11):
-        print("Headrace needs Python 3.11 or newer; run: make PYTHON=python3.11", file=sys.stderr)
-        return 1
     try:
+        if sys.version_info < (3, 11):  # noqa: UP036 - an older python3 is what it is for
+            os.execv(newer_python(), ["python", __file__, *arguments])
         tasks[arguments[0]]()
     except SetupFailed as fault:
         print(fault, file=sys.stderr)

@@ -1,0 +1,1 @@
+# What headrace_core.workflow.expression uses of cel-expr-python; the wheel has no py.typed.
