@@ -21,5 +21,6 @@ FLUSHED_EVENTS = Counter(
 )
 SUBSCRIBERS = Gauge("headrace_history_subscribers", "Live subscriptions.")
 SUBSCRIBERS_CUT = Counter(
-    "headrace_history_subscribers_cut_total", "Live subscriptions cut because they were slow."
+    "headrace_history_subscribers_cut_total",
+    "Live subscriptions cut because they were slow.",
 )

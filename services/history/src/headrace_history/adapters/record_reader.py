@@ -57,17 +57,18 @@ class ProtobufRecords:
         run = m.run
         return LogRecord(
             offset,
+            m.time_ms,
+            m.sequence,
+            0,
+            m.chain,
+            m.body,
             m.log_id,
             m.partition,
             m.epoch,
             m.seq,
-            m.time_ms,
             TenantId(m.tenant),
             RunId(run) if run else None,
-            m.sequence,
-            m.chain,
             m.claim,
-            m.body,
         )
 
     def events(self, body: bytes) -> tuple[RunEvent, ...]:

@@ -84,9 +84,8 @@ class Flusher:
         oldest_s = asyncio.get_running_loop().time() - self._age_max_s
         for tail in self._tails.values():
             for run, open_run in tail.dirty.items():
-                if everything or open_run.row.tenant in tenants:
-                    chosen[run] = open_run
-                elif open_run.dirty_since_s <= oldest_s:
+                old = open_run.dirty_since_s <= oldest_s
+                if old or everything or open_run.row.tenant in tenants:
                     chosen[run] = open_run
                 elif not tenants:
                     break

@@ -6,7 +6,7 @@ by the number of the last event that it saw: nothing is lost, since the journal 
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from headrace_core.errors import Unavailable
@@ -72,7 +72,7 @@ class Live:
         self._queue_turns_max = queue_turns_max
 
     @contextmanager
-    def subscribe(self, run: RunId) -> Iterator[Subscription]:
+    def subscribe(self, run: RunId) -> Generator[Subscription]:
         subscription = Subscription(run, self._queue_turns_max)
         metrics.SUBSCRIBERS.inc()
         self.watched.setdefault(run, []).append(subscription)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headrace_core.ids import RunId, StepKey, TenantId
-from headrace_history.app.ports import RecordReader, LoadedRun
+from headrace_history.app.ports import LoadedRun, RecordReader
 from headrace_history.domain.projections import approvals, journal, runs, usage
 from headrace_history.domain.projections.approvals import ApprovalRow
 from headrace_history.domain.turns import Digest, JournalTurn, LogRecord
@@ -27,6 +27,7 @@ class OpenRun:
 
     row: runs.RunRow
     partition: int
+    stored: bool = False
     turns: list[JournalTurn] = field(default_factory=list[JournalTurn])
     digests: list[Digest] = field(default_factory=list[Digest])
     flushing: int = 0
@@ -46,29 +47,25 @@ class OpenRun:
 
     @classmethod
     def loaded(cls, found: LoadedRun, partition: int) -> "OpenRun":
-        return cls(found.row, partition, approvals=found.approvals)
+        return cls(found.row, partition, stored=True, approvals=found.approvals)
 
-    def take(self, record: LogRecord, reader: RecordReader) -> JournalTurn:
+    def take(self, record: LogRecord, reader: RecordReader) -> None:
         """Add one accepted record.
 
         Raises BrokenChain when it does not follow, UnknownEvent for an unknown kind; the run is
         unchanged then.
         """
         row = self.row
-        body = record.body
-        digest = reader.digest(body)
-        turn = JournalTurn(
-            record.offset, record.time_ms, record.sequence, digest.count, record.chain, body
-        )
-        journal.check_follows(row.run, row.tenant, row.sequence, row.chain, turn)
-        runs.project(row, turn, digest)
-        self.turns.append(turn)
+        digest = reader.digest(record.body)
+        record.count = digest.count
+        journal.check_follows(row.run, row.tenant, row.sequence, row.chain, record)
+        runs.project(row, record, digest)
+        self.turns.append(record)
         self.digests.append(digest)
         self.events += digest.count
-        self.bytes += len(body)
+        self.bytes += len(record.body)
         if digest.asks_people or self.approvals:
-            self._take_approvals(turn, reader)
-        return turn
+            self._take_approvals(record, reader)
 
     def _take_approvals(self, turn: JournalTurn, reader: RecordReader) -> None:
         events = reader.events(turn.body)
@@ -80,12 +77,14 @@ class OpenRun:
         run = self.row.run
         fresh: Sequence[JournalTurn] = self.turns[self.flushing :]
         digests = self.digests[self.flushing :]
-        flush.rows.append(self.row.columns())
+        rows = flush.changed_rows if self.stored else flush.new_rows
+        rows.append(self.row.columns())
         flush.chunks.extend((run, chunk) for chunk in journal.chunks_of(fresh))
         usage.project(flush.usage, self.row.flow, zip(fresh, digests, strict=True))
         if self.changed_approvals:
             flush.approvals.extend((run, row) for row in self.changed_approvals.values())
             self.changed_approvals = {}
+        self.stored = True
         self.flushing = len(self.turns)
         self.flushing_bytes += self.bytes
         self.events = self.bytes = 0

@@ -45,9 +45,7 @@ class ProjectionStore(Protocol):
         """
         ...
 
-    async def load(
-        self, wanted: Sequence[tuple[TenantId, RunId]]
-    ) -> Mapping[RunId, LoadedRun]:
+    async def load(self, wanted: Sequence[tuple[TenantId, RunId]]) -> Mapping[RunId, LoadedRun]:
         """Rows of these runs and their open approvals; unknown runs are left out."""
         ...
 
@@ -86,7 +84,11 @@ class RunStore(Protocol):
 
 class JournalStore(Protocol):
     async def turns(
-        self, tenant: TenantId, run: RunId, after_sequence: int = 0, chunks_max: int | None = None
+        self,
+        tenant: TenantId,
+        run: RunId,
+        after_sequence: int = 0,
+        chunks_max: int | None = None,
     ) -> Sequence[JournalTurn]:
         """Stored turns from the chunk that holds event `after_sequence` + 1 on, in order."""
         ...

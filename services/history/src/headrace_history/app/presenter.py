@@ -31,7 +31,11 @@ class Presenter:
             return run_document(state, payloads, timeline)
 
         return await self._render(
-            state.tenant, state.run_id, state.plan, build, reveal_sensitive=reveal_sensitive
+            state.tenant,
+            state.run_id,
+            state.plan,
+            build,
+            reveal_sensitive=reveal_sensitive,
         )
 
     async def events(

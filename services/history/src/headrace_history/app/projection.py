@@ -14,7 +14,7 @@ from headrace_history import metrics
 from headrace_history.app.flusher import Flusher
 from headrace_history.app.live import Live
 from headrace_history.app.open_run import OpenRun
-from headrace_history.app.ports import RecordReader, Clock, ProjectionStore
+from headrace_history.app.ports import Clock, ProjectionStore, RecordReader
 from headrace_history.app.runs_in_memory import RunsInMemory
 from headrace_history.app.tail import Tail
 from headrace_runtime.eventlog.port import EventLog
@@ -78,9 +78,7 @@ class Projection:
             moved()
             if read:
                 await self.flusher.wait_for_room()
-                pause_s = min(
-                    read * self._settings.pause_s_per_record, self._settings.pause_s_max
-                )
+                pause_s = min(read * self._settings.pause_s_per_record, self._settings.pause_s_max)
                 await asyncio.sleep(pause_s)
                 continue
             try:

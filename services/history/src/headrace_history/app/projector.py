@@ -12,8 +12,12 @@ from headrace_core.errors import Unavailable
 from headrace_core.ids import RunId, TenantId, partition_of, slot_of
 from headrace_history.app.live import Live
 from headrace_history.app.open_run import OpenRun
-from headrace_history.app.ports import RecordReader, Clock, ProjectionStore
-from headrace_history.app.projection import Projection, ProjectorSettings, open_projection
+from headrace_history.app.ports import Clock, ProjectionStore, RecordReader
+from headrace_history.app.projection import (
+    Projection,
+    ProjectorSettings,
+    open_projection,
+)
 from headrace_history.domain.turns import JournalTurn
 from headrace_runtime.eventlog.port import EventLog
 
@@ -55,7 +59,12 @@ class Projector:
 
     async def _run_session(self) -> None:
         projection = await open_projection(
-            self._log, self._store, self._live, self._reader, self._settings, self._clock
+            self._log,
+            self._store,
+            self._live,
+            self._reader,
+            self._settings,
+            self._clock,
         )
         self._ends[:] = await self._log.ends()
         self._seen = self._seen or [0] * len(self._ends)
@@ -68,8 +77,7 @@ class Projector:
         projection = self._projection
         assert projection is not None, "only a session moves"
         for tail in projection.tails:
-            if tail.position > self._seen[tail.partition]:
-                self._seen[tail.partition] = tail.position
+            self._seen[tail.partition] = max(self._seen[tail.partition], tail.position)
             if tail.stopped is not None and tail.partition not in self._reported:
                 self._reported.add(tail.partition)
                 log_.error("%s: %s", tail.stopped.code, tail.stopped)

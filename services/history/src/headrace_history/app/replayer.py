@@ -11,7 +11,7 @@ from headrace_core.errors import InvalidInput, NotFound
 from headrace_core.ids import RunId, TenantId, is_run_id
 from headrace_core.run.replay import StoredTurn, replay
 from headrace_core.run.state import RunState
-from headrace_history.app.ports import RecordReader, JournalStore, RunStore
+from headrace_history.app.ports import JournalStore, RecordReader, RunStore
 from headrace_history.app.projector import Projector
 from headrace_history.domain.projections.runs import RunRow
 from headrace_history.domain.turns import JournalTurn
@@ -57,7 +57,11 @@ class Replayer:
         return found.row if found is not None and found.row.sequence else None
 
     async def turns(
-        self, tenant: TenantId, run: RunId, after_sequence: int = 0, chunks_max: int | None = None
+        self,
+        tenant: TenantId,
+        run: RunId,
+        after_sequence: int = 0,
+        chunks_max: int | None = None,
     ) -> list[JournalTurn]:
         """Turns from the one that holds event `after_sequence` + 1 on, without gap or repeat; a
         bound on chunks may end them early. Raises NotFound."""
@@ -72,7 +76,11 @@ class Replayer:
         return turns
 
     async def turns_now(
-        self, tenant: TenantId, run: RunId, after_sequence: int, chunks_max: int | None = None
+        self,
+        tenant: TenantId,
+        run: RunId,
+        after_sequence: int,
+        chunks_max: int | None = None,
     ) -> list[JournalTurn]:
         """As `turns`, of what is known at this moment: memory is read before the first await."""
         recent = self._projector.turns(tenant, run)
@@ -112,5 +120,3 @@ def check_run_id(run: str) -> None:
 
 def not_found(run: RunId) -> NotFound:
     return NotFound(f"there is no run {run} in this tenant")
-
-

@@ -19,7 +19,14 @@ from headrace_history.domain.turns import LogRecord
 from headrace_history.domain.watermark import Watermark
 from headrace_runtime.eventlog.port import Entry
 
-_POISON = (HeadraceError, ArithmeticError, AssertionError, LookupError, TypeError, ValueError)
+_POISON = (
+    HeadraceError,
+    ArithmeticError,
+    AssertionError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
 
 
 class Tail:
@@ -27,7 +34,11 @@ class Tail:
     watermark is at hand."""
 
     def __init__(
-        self, watermark: Watermark, memory: RunsInMemory, live: Live, reader: RecordReader
+        self,
+        watermark: Watermark,
+        memory: RunsInMemory,
+        live: Live,
+        reader: RecordReader,
     ) -> None:
         self.partition = watermark.partition
         self.position = watermark.offset
@@ -41,9 +52,7 @@ class Tail:
         self._live = live
         self._reader = reader
 
-    def decode(
-        self, entries: Sequence[Entry]
-    ) -> tuple[list[LogRecord], HeadraceError | None]:
+    def decode(self, entries: Sequence[Entry]) -> tuple[list[LogRecord], HeadraceError | None]:
         """The records up to the first unreadable one, and what is wrong with that."""
         records: list[LogRecord] = []
         read = self._reader.record
@@ -98,7 +107,7 @@ class Tail:
             open_run = self._memory.add(OpenRun.new(run, record.tenant, self.partition))
         elif record.offset <= open_run.row.offset:
             return
-        turn = open_run.take(record, self._reader)
+        open_run.take(record, self._reader)
         if open_run.mark is None:
             open_run.mark = Mark(record.offset, record.epoch, record.seq)
             open_run.dirty_since_s = now_s
@@ -107,7 +116,7 @@ class Tail:
         self._memory.took(open_run, len(record.body))
         live = self._live
         if run in live.watched:
-            live.push(run, turn, ended=open_run.row.ended)
+            live.push(run, record, ended=open_run.row.ended)
         if run in live.awaited and open_run.row.ended:
             live.end(run)
 

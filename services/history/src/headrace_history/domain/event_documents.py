@@ -7,10 +7,11 @@ opened, times become text, enums their names.
 from collections.abc import Iterator
 from dataclasses import fields
 from enum import IntEnum
+from typing import cast
 
 from headrace_core.ids import StepKey
 from headrace_core.payload import Stored
-from headrace_core.run.events import Parent, RunEvent, StepError, Usage
+from headrace_core.run.events import EdgeTaken, Parent, RunEvent, StepError, Usage
 from headrace_core.run.replay import StoredTurn
 from headrace_history.domain.rendering import (
     Document,
@@ -33,9 +34,7 @@ def event_documents(
             yield event_document(sequence, turn.time_ms, event, payloads)
 
 
-def event_document(
-    sequence: int, time_ms: int, event: RunEvent, payloads: Payloads
-) -> Document:
+def event_document(sequence: int, time_ms: int, event: RunEvent, payloads: Payloads) -> Document:
     document: Document = {
         "sequence": sequence,
         "time": time_text(time_ms),
@@ -63,7 +62,7 @@ def _shown(step: StepKey, value: object, payloads: Payloads) -> object:
         case Parent():
             return {"run": value.run, "step": value.step, "attempt": value.attempt}
         case tuple():
-            return edge_documents(value)
+            return edge_documents(cast("tuple[EdgeTaken, ...]", value))
         case IntEnum():
             return value.name.lower()
         case _:

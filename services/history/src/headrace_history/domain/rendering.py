@@ -4,7 +4,8 @@ A payload's JSON is passed on as text, never parsed. What may not or cannot be s
 with one `$` key that says why. Steps marked sensitive are masked unless asked otherwise.
 """
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -41,7 +42,7 @@ class Payloads:
 
     run: RunId
     vault: Vault
-    sensitive: Set[str] = frozenset()
+    sensitive: AbstractSet[str] = frozenset()
     bytes_max: int = 8 << 20
     missing: list[Stored] = field(default_factory=list[Stored])
 
@@ -217,7 +218,11 @@ def error_document(step: StepKey, error: StepError, payloads: Payloads) -> Docum
 
 def edge_documents(edges: Sequence[EdgeTaken]) -> list[Document]:
     return [
-        {"source": edge.source, "port": edge.port or None, "state": edge.state.name.lower()}
+        {
+            "source": edge.source,
+            "port": edge.port or None,
+            "state": edge.state.name.lower(),
+        }
         for edge in edges
     ]
 

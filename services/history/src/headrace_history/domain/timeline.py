@@ -4,8 +4,9 @@ Unlike the state it keeps what is over: every attempt with its executor and end,
 its kind, and items of a fan-out after they have ended.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from headrace_core.ids import ExecutorId, RunId, StepKey, item_key
 from headrace_core.run import events as ev
@@ -66,33 +67,13 @@ def timeline_of(turns: Iterable[StoredTurn], until: int | None = None) -> Timeli
 
 
 def _take(steps: Timeline, event: ev.RunEvent, time_ms: int) -> None:
-    match event:
-        case ev.StepReady():
-            _ready(_step(steps, event.step), time_ms)
-        case ev.ItemsRefilled():
-            for index in range(event.first, event.first + event.count):
-                _ready(_step(steps, item_key(event.step, index)), time_ms)
-        case ev.StepAssigned():
-            _assigned(_step(steps, event.step), event, time_ms)
-        case ev.StepWaiting():
-            _waits(_step(steps, event.step), event.kind.text, time_ms, event.due_ms, event.child)
-        case ev.ItemsExpanded():
-            _waits(_step(steps, event.step), "items", time_ms)
-        case ev.ApprovalRequested():
-            _waits(_step(steps, event.step), "approval", time_ms, event.expires_at_ms)
-        case ev.StepRetryScheduled():
-            _retried(_step(steps, event.step), event, time_ms)
-        case ev.StepSucceeded():
-            _end(_step(steps, event.step), "succeeded", time_ms, event.usage)
-        case ev.StepFailed():
-            step = _step(steps, event.step)
-            _end(step, "failed", time_ms, event.usage, event.error.type)
-        case ev.StepCancelled():
-            _end(_step(steps, event.step), "cancelled", time_ms, event.usage)
-        case ev.StepSkipped():
-            _end(_step(steps, event.step), "skipped", time_ms, None)
-        case _:
-            pass
+    take = _TAKES.get(type(event))
+    if take is not None:
+        key: StepKey = cast(Any, event).step
+        take(_step(steps, key), event, time_ms)
+    elif isinstance(event, ev.ItemsRefilled):
+        for index in range(event.first, event.first + event.count):
+            _ready(_step(steps, item_key(event.step, index)), event, time_ms)
 
 
 def _step(steps: Timeline, key: StepKey) -> StepTimeline:
@@ -102,7 +83,7 @@ def _step(steps: Timeline, key: StepKey) -> StepTimeline:
     return step
 
 
-def _ready(step: StepTimeline, time_ms: int) -> None:
+def _ready(step: StepTimeline, event: ev.StepReady | ev.ItemsRefilled, time_ms: int) -> None:
     _end_wait(step, time_ms)
     step.queued_from_ms = time_ms
     if step.ready_ms is None:
@@ -114,26 +95,47 @@ def _assigned(step: StepTimeline, event: ev.StepAssigned, time_ms: int) -> None:
     step.attempts.append(Attempt(event.attempt, event.executor, time_ms, queued_ms))
 
 
-def _waits(
-    step: StepTimeline,
-    kind: str,
-    time_ms: int,
-    due_ms: int | None = None,
-    child: RunId | None = None,
-) -> None:
+def _waiting(step: StepTimeline, event: ev.StepWaiting, time_ms: int) -> None:
     _end_wait(step, time_ms)
-    step.waits.append(Wait(kind, time_ms, due_ms=due_ms, child=child))
+    step.waits.append(Wait(event.kind.text, time_ms, due_ms=event.due_ms, child=event.child))
 
 
-def _end_wait(step: StepTimeline, time_ms: int) -> None:
-    if step.waits and step.waits[-1].until_ms is None:
-        step.waits[-1].until_ms = time_ms
+def _expanded(step: StepTimeline, event: ev.ItemsExpanded, time_ms: int) -> None:
+    _end_wait(step, time_ms)
+    step.waits.append(Wait("items", time_ms))
+
+
+def _approval(step: StepTimeline, event: ev.ApprovalRequested, time_ms: int) -> None:
+    _end_wait(step, time_ms)
+    step.waits.append(Wait("approval", time_ms, due_ms=event.expires_at_ms))
 
 
 def _retried(step: StepTimeline, event: ev.StepRetryScheduled, time_ms: int) -> None:
     outcome = "retried" if event.counted else "lost"
     _end_attempt(step, outcome, time_ms, event.usage, event.error.type)
-    _waits(step, "backoff", time_ms, event.due_ms)
+    _end_wait(step, time_ms)
+    step.waits.append(Wait("backoff", time_ms, due_ms=event.due_ms))
+
+
+def _succeeded(step: StepTimeline, event: ev.StepSucceeded, time_ms: int) -> None:
+    _end(step, "succeeded", time_ms, event.usage)
+
+
+def _failed(step: StepTimeline, event: ev.StepFailed, time_ms: int) -> None:
+    _end(step, "failed", time_ms, event.usage, event.error.type)
+
+
+def _cancelled(step: StepTimeline, event: ev.StepCancelled, time_ms: int) -> None:
+    _end(step, "cancelled", time_ms, event.usage)
+
+
+def _skipped(step: StepTimeline, event: ev.StepSkipped, time_ms: int) -> None:
+    _end(step, "skipped", time_ms, None)
+
+
+def _end_wait(step: StepTimeline, time_ms: int) -> None:
+    if step.waits and step.waits[-1].until_ms is None:
+        step.waits[-1].until_ms = time_ms
 
 
 def _end_attempt(
@@ -152,3 +154,17 @@ def _end(
     _end_attempt(step, outcome, time_ms, usage, error_type)
     _end_wait(step, time_ms)
     step.ended_ms, step.outcome = time_ms, outcome
+
+
+_TAKES: Mapping[type[ev.RunEvent], Callable[[StepTimeline, Any, int], None]] = {
+    ev.StepReady: _ready,
+    ev.StepAssigned: _assigned,
+    ev.StepWaiting: _waiting,
+    ev.ItemsExpanded: _expanded,
+    ev.ApprovalRequested: _approval,
+    ev.StepRetryScheduled: _retried,
+    ev.StepSucceeded: _succeeded,
+    ev.StepFailed: _failed,
+    ev.StepCancelled: _cancelled,
+    ev.StepSkipped: _skipped,
+}

@@ -48,22 +48,17 @@ class JournalTurn:
 
 
 @dataclass(slots=True)
-class LogRecord:
-    """A record as the projector reads it: envelope and body in one, since it reads them all.
-    The fields are those of the core's Envelope and Record."""
+class LogRecord(JournalTurn):
+    """A record as the projector reads it, envelope and body in one, so that it can stay as the
+    journal's turn; `count` is 0 until the body was looked at. Fields as in the core's Envelope."""
 
-    offset: int
     log_id: bytes
     partition: int
     epoch: int
     seq: int
-    time_ms: int
     tenant: TenantId
     run: RunId | None
-    sequence: int
-    chain: bytes
     claim: bool
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +95,7 @@ def digest_of(kinds: Iterable[type[ev.RunEvent]], marks: tuple[ev.RunEvent, ...]
         asks_people = asks_people or kind is ev.ApprovalRequested
         if kind in _COUNTED:
             tally[_COUNTED[kind]] += 1
-    return Digest(
-        count=count, ends_run=ends_run, asks_people=asks_people, marks=marks, **tally
-    )
+    return Digest(count=count, ends_run=ends_run, asks_people=asks_people, marks=marks, **tally)
 
 
 def is_mark(event: ev.RunEvent) -> bool:

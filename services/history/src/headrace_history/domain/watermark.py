@@ -27,9 +27,10 @@ class Watermark:
 
 @dataclass(slots=True)
 class TenantFlush:
-    """What one flush adds to one tenant's schema. `rows` are in the order of runs.COLUMNS."""
+    """What one flush adds to one tenant's schema; rows of runs in the order of runs.COLUMNS."""
 
-    rows: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
+    new_rows: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
+    changed_rows: list[tuple[object, ...]] = field(default_factory=list[tuple[object, ...]])
     chunks: list[tuple[RunId, Chunk]] = field(default_factory=list[tuple[RunId, Chunk]])
     approvals: list[tuple[RunId, ApprovalRow]] = field(
         default_factory=list[tuple[RunId, ApprovalRow]]

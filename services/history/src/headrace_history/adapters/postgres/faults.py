@@ -1,6 +1,6 @@
 """Faults of the database as the platform's errors."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import asyncpg
@@ -19,7 +19,7 @@ _PASSING = (
 
 
 @contextmanager
-def passing_faults() -> Iterator[None]:
+def passing_faults() -> Generator[None]:
     """What goes away by itself becomes Unavailable; the rest is a bug and stays what it is."""
     try:
         yield

@@ -1,40 +1,46 @@
 """Writes projections: one transaction per flush, whatever the number of tenants.
 
-Tenants with few rows share one multi-statement script; a tenant with many gets arrays, which the
-server reads without parsing megabytes of text. The commit is not waited for on disk: what is lost
+Tenants with few rows share one multi-statement script; a tenant with many gets COPY, which spares
+the server the parsing of megabytes of text. The commit is not waited for on disk: what is lost
 in a crash comes from the log again, together with its watermark.
 """
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from uuid import uuid4
 
 from headrace_core.errors import Fenced, Unavailable, WrongLog
 from headrace_core.ids import RunId, StepKey, TenantId
 from headrace_history.adapters.postgres.faults import passing_faults
-from headrace_history.adapters.postgres.literals import row_literal, storable
+from headrace_history.adapters.postgres.literals import row_literal
 from headrace_history.adapters.postgres.rows import approval_row, run_row
 from headrace_history.adapters.postgres.tenants import TenantSchemas
 from headrace_history.app.ports import LoadedRun
+from headrace_history.domain.projections import runs
 from headrace_history.domain.projections.approvals import ApprovalRow
 from headrace_history.domain.watermark import Flush, TenantFlush, Watermark
 from headrace_runtime.postgres.pool import Session, open_connection
 from headrace_runtime.postgres.sql import load_statements
 
 STATEMENTS = load_statements(Path(__file__).with_name("projection.sql"))
-ARRAY_ROWS_MIN = 8
-"""Runs of one tenant in a flush from which on arrays are cheaper than text."""
+COPY_ROWS_MIN = 8
+"""Chunks of one tenant in a flush from which on COPY is cheaper than text."""
+RUN_COLUMNS = tuple("off" if name == "offset" else name for name in runs.COLUMNS)
+JOURNAL_COLUMNS = ("run", "off", "first", "last", "chunk")
+_USAGE_VALUES = attrgetter(
+    "runs", "attempts", "calls", "input_tokens", "output_tokens", "cost_micros"
+)
 _DURABILITY = "set local synchronous_commit = off;"
 
-Statement = tuple[str, Sequence[object]]
+Copy = tuple[str, str, Sequence[str], Sequence[tuple[object, ...]]]
 
 
 @cache
 def statement(name: str, schema: str) -> str:
     """One text per schema, so that prepared statements are found again."""
-    conflict = STATEMENTS["run_conflict"].removesuffix(";")
-    return STATEMENTS[name].replace("{schema}", schema).replace("{on_conflict}", conflict)
+    return STATEMENTS[name].replace("{schema}", schema)
 
 
 class PostgresProjection:
@@ -77,21 +83,19 @@ class PostgresProjection:
         ]
         return sorted(watermarks, key=lambda watermark: watermark.partition)
 
-    async def load(
-        self, wanted: Sequence[tuple[TenantId, RunId]]
-    ) -> Mapping[RunId, LoadedRun]:
+    async def load(self, wanted: Sequence[tuple[TenantId, RunId]]) -> Mapping[RunId, LoadedRun]:
         by_tenant: dict[TenantId, list[RunId]] = {}
         for tenant, run in wanted:
             by_tenant.setdefault(tenant, []).append(run)
         found: dict[RunId, LoadedRun] = {}
         session = await self._connected()
-        for tenant, runs in by_tenant.items():
+        for tenant, ids in by_tenant.items():
             schema = await self._schemas.find(tenant)
             if schema is None:
                 continue
             with passing_faults():
-                rows = await session.fetch(statement("load_runs", schema), runs)
-                approvals = await session.fetch(statement("load_approvals", schema), runs)
+                rows = await session.fetch(statement("load_runs", schema), ids)
+                approvals = await session.fetch(statement("load_approvals", schema), ids)
             for row in rows:
                 found[RunId(row["run"])] = LoadedRun(run_row(tenant, row))
             for row in approvals:
@@ -101,14 +105,16 @@ class PostgresProjection:
     async def write(self, flush: Flush) -> None:
         names = await self._schemas.ensure(flush.tenants)
         session = await self._connected()
-        script, arrays = [_DURABILITY], list[Statement]()
-        for schema, tenant in sorted((names[key], part) for key, part in flush.tenants.items()):
-            _add_tenant(script, arrays, schema, tenant)
+        script, copies = [_DURABILITY], list[Copy]()
+        for tenant in sorted(flush.tenants, key=names.__getitem__):
+            _add_tenant(script, copies, names[tenant], flush.tenants[tenant])
         with passing_faults():
             async with session.transaction():
                 await session.execute("".join(script))
-                for text, arguments in arrays:
-                    await session.execute(text, *arguments)
+                for schema, table, columns, rows in copies:
+                    await session.copy_records_to_table(
+                        table, schema_name=schema, columns=columns, records=rows
+                    )
                 await self._move_watermarks(session, flush.watermarks)
 
     async def _move_watermarks(self, session: Session, marks: Sequence[Watermark]) -> None:
@@ -138,53 +144,34 @@ class PostgresProjection:
         return self._session
 
 
-def _add_tenant(
-    script: list[str], arrays: list[Statement], schema: str, tenant: TenantFlush
-) -> None:
-    if len(tenant.rows) >= ARRAY_ROWS_MIN:
-        arrays.append((statement("array_runs", schema), _columns(tenant.rows)))
-        arrays.append((statement("array_chunks", schema), _columns(_chunk_rows(tenant))))
+def _add_tenant(script: list[str], copies: list[Copy], schema: str, tenant: TenantFlush) -> None:
+    chunks = [
+        (run, chunk.offset, chunk.first, chunk.last, chunk.data) for run, chunk in tenant.chunks
+    ]
+    if len(chunks) >= COPY_ROWS_MIN:
+        copies.append((schema, "run", RUN_COLUMNS, tenant.new_rows))
+        copies.append((schema, "journal", JOURNAL_COLUMNS, chunks))
     else:
-        _add_rows(script, "script_runs", schema, tenant.rows)
-        _add_rows(script, "script_chunks", schema, _chunk_rows(tenant))
+        _add_rows(script, "insert_runs", schema, tenant.new_rows)
+        _add_rows(script, "insert_chunks", schema, chunks)
+    _add_rows(script, "update_runs", schema, tenant.changed_rows)
     _add_rows(
         script,
-        "script_usage",
+        "add_usage",
         schema,
-        [
-            (*key, use.runs, use.attempts, use.calls)
-            + (use.input_tokens, use.output_tokens, use.cost_micros)
-            for key, use in sorted(tenant.usage.items())
-        ],
+        [(*key, *_USAGE_VALUES(use)) for key, use in sorted(tenant.usage.items())],
     )
     _add_rows(
         script,
-        "script_approvals",
+        "write_approvals",
         schema,
         [_approval_values(run, row) for run, row in tenant.approvals],
     )
 
 
-def _add_rows(
-    script: list[str], name: str, schema: str, rows: Sequence[Sequence[object]]
-) -> None:
+def _add_rows(script: list[str], name: str, schema: str, rows: Sequence[Sequence[object]]) -> None:
     if rows:
-        script.append(
-            statement(name, schema).replace("{rows}", ",".join(map(row_literal, rows)))
-        )
-
-
-def _chunk_rows(tenant: TenantFlush) -> list[tuple[object, ...]]:
-    return [
-        (run, chunk.offset, chunk.first, chunk.last, chunk.data) for run, chunk in tenant.chunks
-    ]
-
-
-def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
-    return [
-        [storable(value) if isinstance(value, str) else value for value in column]
-        for column in zip(*rows, strict=True)
-    ]
+        script.append(statement(name, schema).replace("{rows}", ",".join(map(row_literal, rows))))
 
 
 def _approval_values(run: RunId, row: ApprovalRow) -> tuple[object, ...]:

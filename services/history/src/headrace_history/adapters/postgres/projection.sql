@@ -1,41 +1,30 @@
--- {schema} is filled in by projection.py with a checked identifier. Columns of run stand in the
--- order of headrace_history.domain.projections.runs.COLUMNS.
+-- {schema} is filled in by projection.py with a checked identifier, {rows} with literals. Columns
+-- of run stand in the order of headrace_history.domain.projections.runs.COLUMNS.
 
--- name: script_runs
+-- name: insert_runs
 insert into {schema}.run (
     run, status, sequence, off, chain, time_ms, flow, version, plan, trigger, started_by, priority,
     parent, parent_step, started_ms, ended_ms, error_type, failed_step,
     attempts, succeeded, failed, skipped, cancelled
-) values {rows} {on_conflict};
+) values {rows};
 
--- name: array_runs
+-- name: update_runs
 insert into {schema}.run (
     run, status, sequence, off, chain, time_ms, flow, version, plan, trigger, started_by, priority,
     parent, parent_step, started_ms, ended_ms, error_type, failed_step,
     attempts, succeeded, failed, skipped, cancelled
-) select * from unnest(
-    $1::text[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::bigint[], $7::text[],
-    $8::integer[], $9::text[], $10::text[], $11::text[], $12::integer[], $13::text[], $14::text[],
-    $15::bigint[], $16::bigint[], $17::text[], $18::text[], $19::bigint[], $20::bigint[],
-    $21::bigint[], $22::bigint[], $23::bigint[]
-) {on_conflict};
-
--- name: run_conflict
+) values {rows}
 on conflict (run) do update set
     status = excluded.status, sequence = excluded.sequence, off = excluded.off,
     chain = excluded.chain, time_ms = excluded.time_ms, ended_ms = excluded.ended_ms,
     error_type = excluded.error_type, failed_step = excluded.failed_step,
     attempts = excluded.attempts, succeeded = excluded.succeeded, failed = excluded.failed,
-    skipped = excluded.skipped, cancelled = excluded.cancelled
+    skipped = excluded.skipped, cancelled = excluded.cancelled;
 
--- name: script_chunks
+-- name: insert_chunks
 insert into {schema}.journal (run, off, first, last, chunk) values {rows};
 
--- name: array_chunks
-insert into {schema}.journal (run, off, first, last, chunk)
-select * from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[]);
-
--- name: script_usage
+-- name: add_usage
 insert into {schema}.usage as u (
     day, flow, model, runs, attempts, calls, input_tokens, output_tokens, cost_micros
 ) values {rows}
@@ -45,7 +34,7 @@ on conflict (day, flow, model) do update set
     output_tokens = u.output_tokens + excluded.output_tokens,
     cost_micros = u.cost_micros + excluded.cost_micros;
 
--- name: script_approvals
+-- name: write_approvals
 insert into {schema}.approval (
     run, step, requested_ms, request, expires_at_ms, decision, closed_ms, answer
 ) values {rows}

@@ -34,27 +34,26 @@ class Chunk:
 def chunks_of(turns: Sequence[JournalTurn]) -> Iterator[Chunk]:
     """Pack consecutive turns of one run."""
     begin = events = size = 0
-    for index, turn in enumerate(turns):
-        events += turn.count
-        size += len(turn.body)
-        if index > begin and (events > CHUNK_EVENTS_MAX or size > CHUNK_BYTES_MAX):
-            yield _pack(turns[begin:index])
-            begin, events, size = index, turn.count, len(turn.body)
-    if turns:
-        yield _pack(turns[begin:])
-
-
-def _pack(turns: Sequence[JournalTurn]) -> Chunk:
     parts = [_FORMAT]
-    for turn in turns:
+    pack = _TURN.pack
+    for index, turn in enumerate(turns):
         body = turn.body
-        parts.append(
-            _TURN.pack(
-                turn.offset, turn.time_ms, turn.sequence, turn.count, len(body), turn.chain
-            )
+        length, count = len(body), turn.count
+        if index > begin and (events + count > CHUNK_EVENTS_MAX or size > CHUNK_BYTES_MAX):
+            yield _chunk(turns[begin], turns[index - 1], parts)
+            begin, events, size, parts = index, 0, 0, [_FORMAT]
+        events += count
+        size += length
+        parts += (
+            pack(turn.offset, turn.time_ms, turn.sequence, count, length, turn.chain),
+            body,
         )
-        parts.append(body)
-    return Chunk(turns[0].offset, turns[0].sequence, turns[-1].last_sequence, b"".join(parts))
+    if turns:
+        yield _chunk(turns[begin], turns[-1], parts)
+
+
+def _chunk(first: JournalTurn, last: JournalTurn, parts: Sequence[bytes]) -> Chunk:
+    return Chunk(first.offset, first.sequence, last.last_sequence, b"".join(parts))
 
 
 def unpack(data: bytes) -> Iterator[JournalTurn]:

@@ -74,7 +74,11 @@ def project(row: RunRow, turn: JournalTurn, digest: Digest) -> None:
 def _started(row: RunRow, event: ev.RunStarted) -> None:
     row.status, row.started_ms = RunStatus.RUNNING, row.time_ms
     row.flow, row.version, row.plan = event.flow, event.version, event.plan
-    row.trigger, row.started_by, row.priority = event.trigger, event.started_by, event.priority
+    row.trigger, row.started_by, row.priority = (
+        event.trigger,
+        event.started_by,
+        event.priority,
+    )
     if event.parent is not None:
         row.parent, row.parent_step = event.parent.run, event.parent.step
 

@@ -36,9 +36,7 @@ class UsageDelta:
 UsageDeltas = MutableMapping[UsageKey, UsageDelta]
 
 
-def project(
-    usage: UsageDeltas, flow: str, turns: Iterable[tuple[JournalTurn, Digest]]
-) -> None:
+def project(usage: UsageDeltas, flow: str, turns: Iterable[tuple[JournalTurn, Digest]]) -> None:
     """Add what these turns of one run consumed."""
     day_counted, counted = -1, UsageDelta()
     for turn, digest in turns:
@@ -46,7 +44,10 @@ def project(
             continue
         day = turn.time_ms // DAY_MS
         if day != day_counted:
-            day_counted, counted = day, usage.setdefault(UsageKey(day, flow, ""), UsageDelta())
+            day_counted, counted = (
+                day,
+                usage.setdefault(UsageKey(day, flow, ""), UsageDelta()),
+            )
         counted.attempts += digest.assigned
         for event in digest.marks:
             if isinstance(event, ev.RunStarted):
