@@ -111,9 +111,7 @@ class Harness:
         key = StepKey(name)
         self._token += 1
         attempt = self.state.steps[key].attempt + 1
-        event = StepAssigned(
-            step=key, attempt=attempt, executor=EXECUTOR, token=self._token
-        )
+        event = StepAssigned(step=key, attempt=attempt, executor=EXECUTOR, token=self._token)
         self.decide(lambda turn: turn.emit(event))
         return cmd.CompleteStep(
             run=RUN,
@@ -165,9 +163,7 @@ class Harness:
         return found.status if found is not None else StepStatus.PENDING
 
     def ready(self) -> list[str]:
-        return [
-            key for key, one in self.state.steps.items() if one.status is StepStatus.READY
-        ]
+        return [key for key, one in self.state.steps.items() if one.status is StepStatus.READY]
 
     def queued(self) -> list[str]:
         return [one.step for one in self.effects if isinstance(one, EnqueueStep)]

@@ -53,9 +53,7 @@ TestCreditLedger = CreditLedger.TestCase
 TestCreditLedger.settings = settings(max_examples=60, deadline=None)
 
 
-@given(
-    due=st.lists(st.integers(0, 1_000), max_size=50), now=st.lists(st.integers(0, 1_000))
-)
+@given(due=st.lists(st.integers(0, 1_000), max_size=50), now=st.lists(st.integers(0, 1_000)))
 @settings(deadline=None)
 def test_timers_fire_once_and_never_early(due: list[int], now: list[int]) -> None:
     timers = Timers()

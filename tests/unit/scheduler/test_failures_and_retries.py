@@ -23,9 +23,7 @@ from headrace_scheduler.domain.effects import CancelAttempt, CloseRow, SetTimer
 from tests.support.run_harness import ECHO, RUN, Harness, plan_of, step, template
 
 THREE = RetryPolicy(max_attempts=3, initial_ms=1_000, jitter=Jitter.NONE)
-POST = Action(
-    UsesKind.ACTION, "http.post", "http.post@1", "1", Effect.WRITE, Idempotency.NONE
-)
+POST = Action(UsesKind.ACTION, "http.post", "http.post@1", "1", Effect.WRITE, Idempotency.NONE)
 
 
 def due(run: Harness) -> SetTimer:
@@ -34,9 +32,7 @@ def due(run: Harness) -> SetTimer:
 
 def fire(run: Harness, timer: SetTimer) -> None:
     run.now_ms = max(run.now_ms, timer.due_ms)
-    run.when(
-        cmd.FireTimer(run=RUN, step=timer.step, kind=timer.kind, due_ms=timer.due_ms)
-    )
+    run.when(cmd.FireTimer(run=RUN, step=timer.step, kind=timer.kind, due_ms=timer.due_ms))
 
 
 def test_a_failed_attempt_waits_for_its_backoff_and_runs_again() -> None:
@@ -45,9 +41,7 @@ def test_a_failed_attempt_waits_for_its_backoff_and_runs_again() -> None:
     assert run.status("a") is StepStatus.WAITING
     assert run.state.status is RunStatus.WAITING
     assert due(run).due_ms == run.now_ms + 1_000
-    early = cmd.FireTimer(
-        run=RUN, step=due(run).step, kind=due(run).kind, due_ms=due(run).due_ms
-    )
+    early = cmd.FireTimer(run=RUN, step=due(run).step, kind=due(run).kind, due_ms=due(run).due_ms)
     assert run.when(early) is not None, "a timer is never early"
     fire(run, due(run))
     assert run.ready() == ["a"]
@@ -107,9 +101,7 @@ def only_step(run: Harness) -> StepKey:
 
 def test_on_error_gives_an_output_and_the_step_has_recovered() -> None:
     output = template({"body": {}})
-    run = Harness(
-        plan_of(step("a", on_error=OnError.OUTPUT, on_error_output=output))
-    ).start()
+    run = Harness(plan_of(step("a", on_error=OnError.OUTPUT, on_error_output=output))).start()
     run.fail("a")
     assert run.state.steps[only_step(run)].recovered
     assert run.state.status is RunStatus.SUCCEEDED

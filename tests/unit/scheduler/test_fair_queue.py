@@ -39,9 +39,7 @@ def test_a_weight_of_three_gets_three_steps_per_round() -> None:
 
 
 @given(
-    backlog=st.dictionaries(
-        st.sampled_from(["a", "b", "c", "d"]), st.integers(20, 60), min_size=2
-    ),
+    backlog=st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(20, 60), min_size=2),
     taken=st.integers(1, 40),
 )
 @settings(max_examples=200, deadline=None)

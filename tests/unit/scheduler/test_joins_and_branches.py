@@ -11,6 +11,7 @@ from tests.support.run_harness import Harness, plan_of, step, template
 
 SUCCEEDED, SKIPPED, FAILED = StepStatus.SUCCEEDED, StepStatus.SKIPPED, StepStatus.FAILED
 
+
 def test_a_chain_runs_in_order_and_its_fold_is_the_live_state() -> None:
     run = Harness(plan_of(step("a"), step("b", ["a"]), step("c", ["b"]))).start()
     assert run.ready() == ["a"]
@@ -24,6 +25,7 @@ def test_a_chain_runs_in_order_and_its_fold_is_the_live_state() -> None:
     ]
     assert run.state.status is RunStatus.SUCCEEDED
     assert run.refolded() == run.state
+
 
 def test_a_switch_takes_the_first_case_that_holds_and_the_other_branch_is_not_taken() -> None:
     cases = (
@@ -48,6 +50,7 @@ def test_a_switch_takes_the_first_case_that_holds_and_the_other_branch_is_not_ta
     skipped = next(event for event in run.events if isinstance(event, StepSkipped))
     assert skipped.reason is SkipReason.BRANCH_NOT_TAKEN
 
+
 def test_a_condition_that_does_not_hold_skips_the_step_and_what_depends_on_it() -> None:
     plan = plan_of(
         step("a", when=parse_expression("inputs.go")),
@@ -59,12 +62,14 @@ def test_a_condition_that_does_not_hold_skips_the_step_and_what_depends_on_it() 
     assert reasons == [SkipReason.CONDITION, SkipReason.UPSTREAM_SKIPPED]
     assert run.ready() == ["c"]
 
+
 def test_a_condition_with_an_error_fails_the_step_and_the_run() -> None:
     plan = plan_of(step("a", when=parse_expression("inputs.missing > 3")))
     run = Harness(plan).start({})
     assert run.status("a") is FAILED
     assert run.state.status is RunStatus.FAILED
     assert run.state.error is not None and run.state.error.type == "expr.error"
+
 
 def test_an_error_edge_routes_and_the_failure_still_counts() -> None:
     plan = plan_of(step("a"), step("b", ["a"]), step("rescue", ["a.error"]))
@@ -76,15 +81,15 @@ def test_an_error_edge_routes_and_the_failure_still_counts() -> None:
     assert run.state.status is RunStatus.FAILED
     assert run.state.failed_step == "a"
 
+
 def test_a_caught_failure_goes_to_the_error_edge_and_does_not_fail_the_run() -> None:
-    plan = plan_of(
-        step("a", on_error=OnError.CATCH), step("b", ["a"]), step("rescue", ["a.error"])
-    )
+    plan = plan_of(step("a", on_error=OnError.CATCH), step("b", ["a"]), step("rescue", ["a.error"]))
     run = Harness(plan).start()
     run.fail("a")
     assert run.status("b") is SKIPPED
     run.succeed("rescue")
     assert run.state.status is RunStatus.SUCCEEDED
+
 
 def test_at_least_two_of_three_runs_once_and_only_once() -> None:
     plan = plan_of(
@@ -102,6 +107,7 @@ def test_at_least_two_of_three_runs_once_and_only_once() -> None:
     run.succeed("quorum")
     assert run.kinds().count("RunSucceeded") == 1
 
+
 def test_set_keeps_types_and_later_steps_of_the_same_turn_see_it() -> None:
     plan = plan_of(
         step("facts", kind=StepKind.SET, set=template({"n": "${{ inputs.n + 1 }}"})),
@@ -113,6 +119,7 @@ def test_set_keeps_types_and_later_steps_of_the_same_turn_see_it() -> None:
     run.succeed("big")
     assert run.opened(run.state.output) == {"n": 5}
 
+
 def test_outputs_that_cannot_be_evaluated_fail_the_run() -> None:
     plan = plan_of(step("a"), outputs=template({"x": "${{ steps.a.output.nothing }}"}))
     run = Harness(plan).start()
@@ -120,15 +127,15 @@ def test_outputs_that_cannot_be_evaluated_fail_the_run() -> None:
     assert run.state.status is RunStatus.FAILED
     assert run.state.error is not None and run.state.error.type == "expr.error"
 
+
 def test_a_switch_without_a_case_that_holds_leaves_every_port_dead() -> None:
     cases = (Case("high", parse_expression("inputs.n > 10")),)
-    plan = plan_of(
-        step("route", kind=StepKind.SWITCH, switch=cases), step("high", ["route.high"])
-    )
+    plan = plan_of(step("route", kind=StepKind.SWITCH, switch=cases), step("high", ["route.high"]))
     run = Harness(plan).start({"n": 1})
     assert run.status("route") is SUCCEEDED
     assert run.status("high") is SKIPPED
     assert run.state.status is RunStatus.SUCCEEDED
+
 
 def test_a_condition_on_a_payload_that_is_not_at_hand_waits_for_it() -> None:
     plan = plan_of(

@@ -37,15 +37,11 @@ POST = Action(UsesKind.ACTION, "http.post", "http.post@1", "1", Effect.WRITE)
 def fire_last_timer(run: Harness) -> None:
     timer = [one for one in run.effects if isinstance(one, SetTimer)][-1]
     run.now_ms = max(run.now_ms, timer.due_ms)
-    run.when(
-        cmd.FireTimer(run=RUN, step=timer.step, kind=timer.kind, due_ms=timer.due_ms)
-    )
+    run.when(cmd.FireTimer(run=RUN, step=timer.step, kind=timer.kind, due_ms=timer.due_ms))
 
 
 def cancel(run: Harness) -> None:
-    run.when(
-        cmd.CancelRun(run=RUN, tenant=TENANT, cause=CancelCause.REQUEST, requested_by="ann")
-    )
+    run.when(cmd.CancelRun(run=RUN, tenant=TENANT, cause=CancelCause.REQUEST, requested_by="ann"))
 
 
 def test_a_wait_ends_at_its_time_and_the_run_waits_meanwhile() -> None:

@@ -151,9 +151,7 @@ def take_message_received(m: pb.MessageReceived) -> ev.MessageReceived:
     return ev.MessageReceived(source=m.source, number=m.number)
 
 
-def put_message_acknowledged(
-    to: envelope.PartitionEvent, event: ev.MessageAcknowledged
-) -> None:
+def put_message_acknowledged(to: envelope.PartitionEvent, event: ev.MessageAcknowledged) -> None:
     to.message_acknowledged.target = event.target
     to.message_acknowledged.number = event.number
 

@@ -86,9 +86,7 @@ PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
 _PUT_RUN: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in RUN_EVENTS.items()}
 _PUT_PARTITION: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in PARTITION_EVENTS.items()}
 _TAKE_RUN: Mapping[str, Take] = {name: take for name, _, take in RUN_EVENTS.values()}
-_TAKE_PARTITION: Mapping[str, Take] = {
-    name: take for name, _, take in PARTITION_EVENTS.values()
-}
+_TAKE_PARTITION: Mapping[str, Take] = {name: take for name, _, take in PARTITION_EVENTS.values()}
 
 
 def encode_body(

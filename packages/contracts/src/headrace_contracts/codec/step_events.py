@@ -39,9 +39,7 @@ def put_step_ready(to: envelope.RunEvent, event: ev.StepReady) -> None:
     m = to.step_ready
     m.step = event.step
     for edge in event.edges:
-        m.edges.add(
-            source=edge.source, port=edge.port, state=pb.EdgeState.ValueType(edge.state)
-        )
+        m.edges.add(source=edge.source, port=edge.port, state=pb.EdgeState.ValueType(edge.state))
 
 
 def take_step_ready(m: pb.StepReady) -> ev.StepReady:
@@ -146,9 +144,7 @@ def put_step_skipped(to: envelope.RunEvent, event: ev.StepSkipped) -> None:
     m = to.step_skipped
     m.step, m.reason = event.step, pb.SkipReason.ValueType(event.reason)
     for edge in event.edges:
-        m.edges.add(
-            source=edge.source, port=edge.port, state=pb.EdgeState.ValueType(edge.state)
-        )
+        m.edges.add(source=edge.source, port=edge.port, state=pb.EdgeState.ValueType(edge.state))
 
 
 def take_step_skipped(m: pb.StepSkipped) -> ev.StepSkipped:
@@ -222,9 +218,7 @@ def put_approval_decided(to: envelope.RunEvent, event: ev.ApprovalDecided) -> No
 
 
 def take_approval_decided(m: pb.ApprovalDecided) -> ev.ApprovalDecided:
-    return ev.ApprovalDecided(
-        step=StepKey(m.step), decision=m.decision, answer=Stored(m.answer)
-    )
+    return ev.ApprovalDecided(step=StepKey(m.step), decision=m.decision, answer=Stored(m.answer))
 
 
 def put_timer_fired(to: envelope.RunEvent, event: ev.TimerFired) -> None:

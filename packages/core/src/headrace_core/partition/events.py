@@ -123,4 +123,3 @@ PartitionEvent = (
     | MessageReceived
     | MessageAcknowledged
 )
-

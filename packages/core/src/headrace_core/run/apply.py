@@ -22,9 +22,7 @@ from headrace_core.run.status import (
 _ACTIVE = (StepStatus.READY, StepStatus.RUNNING)
 
 
-def apply_turn(
-    run: RunState, events: Sequence[ev.RunEvent], time_ms: int, chain: bytes
-) -> None:
+def apply_turn(run: RunState, events: Sequence[ev.RunEvent], time_ms: int, chain: bytes) -> None:
     """Fold one accepted record: its time, its events in order, the chain's new end."""
     run.time_ms = time_ms
     for event in events:

@@ -38,9 +38,7 @@ class PostgresSnapshots:
         return Snapshot(
             checkpoint,
             [
-                RunRow(
-                    RunId(r["run"]), TenantId(r["tenant"]), r["off"], r["first_off"], r["state"]
-                )
+                RunRow(RunId(r["run"]), TenantId(r["tenant"]), r["off"], r["first_off"], r["state"])
                 for r in runs
             ],
             [
@@ -70,9 +68,7 @@ class PostgresSnapshots:
             )
         return True
 
-    async def _write(
-        self, connection: Connection, change: SnapshotChange
-    ) -> None:
+    async def _write(self, connection: Connection, change: SnapshotChange) -> None:
         part, offset = change.checkpoint.partition, change.checkpoint.offset
         if change.changed:
             await connection.execute(

@@ -61,9 +61,7 @@ class CommandStreams:
         finally:
             reading.cancel()
 
-    async def _read(
-        self, requests: AsyncIterator[pb.CommandRequest], stream: "_Replies"
-    ) -> None:
+    async def _read(self, requests: AsyncIterator[pb.CommandRequest], stream: "_Replies") -> None:
         async for request in requests:
             for command in request.commands:
                 await self._take(command, stream)
@@ -132,9 +130,7 @@ class CommandStreams:
             priority=m.priority,
         )
 
-    async def _schedule(
-        self, m: pb.SetSchedule, tenant: TenantId
-    ) -> tuple[int, cmd.Command]:
+    async def _schedule(self, m: pb.SetSchedule, tenant: TenantId) -> tuple[int, cmd.Command]:
         plan = PlanHash(m.plan)
         if m.every_ms:
             await self._catalogue.load(tenant, plan)

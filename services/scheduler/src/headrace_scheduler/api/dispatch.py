@@ -11,7 +11,7 @@ from headrace_contracts.codec.run_events import take_error
 from headrace_contracts.codec.step_events import take_usage
 from headrace_core.ids import ExecutorId, RunId, StepKey
 from headrace_core.payload import Stored
-from headrace_scheduler.adapters.executor_stream import OutgoingStream
+from headrace_scheduler.api.task_stream import OutgoingStream
 from headrace_scheduler.app.dispatch import Dispatch, Session
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
@@ -81,9 +81,7 @@ class DispatchServicer(DispatchServiceServicer):
         async for request in requests:
             self._receive(request, session, stream)
 
-    def _receive(
-        self, request: pb.WorkRequest, session: Session, stream: OutgoingStream
-    ) -> None:
+    def _receive(self, request: pb.WorkRequest, session: Session, stream: OutgoingStream) -> None:
         for report in request.reports:
             held = [(RunId(a.run), StepKey(a.step), a.attempt) for a in report.open]
             self._dispatch.report(session, report.partition, report.epoch, held)
@@ -97,9 +95,7 @@ class DispatchServicer(DispatchServiceServicer):
         for credit in request.credits:
             self._dispatch.grant(session, credit.lane, credit.count)
 
-    def _take_result(
-        self, result: pb.Result, session: Session, stream: OutgoingStream
-    ) -> None:
+    def _take_result(self, result: pb.Result, session: Session, stream: OutgoingStream) -> None:
         attempt = result.attempt
         run, step = RunId(attempt.run), StepKey(attempt.step)
         self._dispatch.answered(session, run, step, attempt.attempt)
@@ -127,9 +123,7 @@ class DispatchServicer(DispatchServiceServicer):
             number=note.number,
             note=Stored(note.note),
         )
-        self._loop.put(
-            Input(attempt.partition, command, _NoteAnswer(stream, attempt, note.number))
-        )
+        self._loop.put(Input(attempt.partition, command, _NoteAnswer(stream, attempt, note.number)))
 
 
 class _ResultAnswer:
@@ -174,4 +168,3 @@ class _NoteAnswer:
 
     def unavailable(self, partition: int) -> None:
         """The executor sends the note again with its report."""
-

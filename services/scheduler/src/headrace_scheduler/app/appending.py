@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headrace_contracts.codec import encode_body, encode_record
-from headrace_core.errors import Fenced, UnclearAppend
+from headrace_core.errors import Fenced, Unavailable, UnclearAppend
 from headrace_core.log.record import RECORD_BYTES_MAX
 from headrace_runtime.eventlog.port import Appended, Batch, EventLog
 from headrace_runtime.eventlog.reader import claims_between
@@ -49,7 +49,12 @@ class Appending:
         bases: dict[int, int] = {}
         while writing:
             batches = [
-                Batch(one.partition.number, one.partition.epoch, one.partition.next_offset, one.records)
+                Batch(
+                    one.partition.number,
+                    one.partition.epoch,
+                    one.partition.next_offset,
+                    one.records,
+                )
                 for one in writing.values()
             ]
             try:
@@ -61,7 +66,7 @@ class Appending:
                 for number in stale:
                     writing.pop(number, None)
                 continue
-            except UnclearAppend as unclear:
+            except (UnclearAppend, Unavailable) as unclear:
                 losses.extend(Loss(number, str(unclear)) for number in writing)
                 break
             await self._judge(acknowledged, writing, bases, losses)
@@ -104,9 +109,7 @@ class Appending:
                 bases[ack.partition] = ack.base_offset
                 one.partition.next_offset = ack.base_offset + len(one.records)
 
-    def _place(
-        self, drafts: Sequence[Draft], bases: dict[int, int], lost: set[int]
-    ) -> None:
+    def _place(self, drafts: Sequence[Draft], bases: dict[int, int], lost: set[int]) -> None:
         for draft in drafts:
             if draft.partition.number in lost:
                 continue
@@ -127,9 +130,7 @@ def _record(draft: Draft) -> bytes | None:
     assert len(body) < RECORD_BYTES_MAX, "a turn is bounded by the limits of its parts"
     if events:
         assert isinstance(turn, RunTurn) and draft.run is not None
-        envelope = partition.seal_run_record(
-            draft.run, turn.first_sequence, turn.now_ms, body
-        )
+        envelope = partition.seal_run_record(draft.run, turn.first_sequence, turn.now_ms, body)
     else:
         envelope = partition.seal_partition_record(turn.now_ms, body)
     return encode_record(envelope, body)

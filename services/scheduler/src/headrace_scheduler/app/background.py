@@ -8,16 +8,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from headrace_core.errors import HeadraceError
-from headrace_core.ids import (
-    DAY_MS,
-    RunId,
-    TenantId,
-    run_id,
-    slot_for,
-    step_of,
-)
+from headrace_core.ids import DAY_MS, TenantId, run_id, slot_for
 from headrace_core.partition.events import ChildEnded, ChildStart, Message
-from headrace_core.run.events import StepError
 from headrace_core.run.state import RunView
 from headrace_runtime.clock import Clock
 from headrace_runtime.telemetry import Logger
@@ -34,6 +26,7 @@ from headrace_scheduler.domain.effects import (
     FetchPayload,
     PrepareChild,
 )
+from headrace_scheduler.domain.failure import sealed_error
 
 RETRY_S = 0.25
 SubmitInput = Callable[[Input], None]
@@ -81,7 +74,7 @@ class Background:
             work = self._prepare_child(partition.number, run, effect)
         else:
             work = self._fetch(partition.number, run.tenant, effect)
-        self._spawn(work)
+        self._spawn(work, partition.number, run)
 
     def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
         self._spawn(self._fire(partition, timer))
@@ -109,9 +102,7 @@ class Background:
         for source in sources:
             self.deliver(source, target)
 
-    async def _send(
-        self, source: int, target: int, pending: "list[tuple[int, Message]]"
-    ) -> None:
+    async def _send(self, source: int, target: int, pending: "list[tuple[int, Message]]") -> None:
         for number, message in pending:
             if isinstance(message, ChildStart):
                 await self._catalogue.load(message.tenant, message.plan)
@@ -151,9 +142,7 @@ class Background:
         await self._catalogue.fetch(tenant, effect.owner, effect.stored)
         self.submit(Input(partition, cmd.ContinueRun(run=effect.run)))
 
-    async def _prepare_child(
-        self, partition: int, run: RunView, effect: PrepareChild
-    ) -> None:
+    async def _prepare_child(self, partition: int, run: RunView, effect: PrepareChild) -> None:
         self.submit(Input(partition, await child_input(self._catalogue, run, effect)))
 
     async def _fire(self, partition: int, timer: ArmSchedule) -> None:
@@ -165,25 +154,32 @@ class Background:
         slot = slot_for(schedule.tenant, schedule.flow, schedule.trigger)
         run = run_id(slot, self._clock.now_ms() // DAY_MS, self._unique())
         plan = self._catalogue.plan(schedule.tenant, schedule.plan)
-        fields = schedule_input(plan, schedule.trigger, timer.due_ms)
+        fields, fault = schedule_input(plan, schedule.trigger, timer.due_ms)
         sealed = self._catalogue.vault(schedule.tenant).seal(run, fields)
         await self._catalogue.store_blobs()
         fire = cmd.FireSchedule(
-            schedule=timer.schedule, due_ms=timer.due_ms, run=run, input=sealed
+            schedule=timer.schedule, due_ms=timer.due_ms, run=run, input=sealed, fault=fault
         )
         self.submit(Input(partition, fire))
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(self._guard(work))
+    def _spawn(
+        self, work: Coroutine[Any, Any, None], partition: int = 0, run: RunView | None = None
+    ) -> None:
+        task = asyncio.get_running_loop().create_task(self._guard(work, partition, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(
+        self, work: Coroutine[Any, Any, None], partition: int, run: RunView | None
+    ) -> None:
         try:
             await work
-        except Exception as error:
-            # The effect is derived again from state by the next owner; meanwhile it is visible.
-            self._log.error("background effect failed", cause=repr(error))
+        except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
+            self._log.error("background effect failed", error=error)
+            if run is not None:
+                vault = self._catalogue.vault(run.tenant)
+                incident = sealed_error(vault, run.run_id, "engine.fault", repr(error))
+                self.submit(Input(partition, cmd.ParkRun(run=run.run_id, incident=incident)))
 
 
 class _Delivered:

@@ -142,10 +142,11 @@ class Loop:
             if incoming.answer is not None:
                 incoming.answer.unavailable(incoming.partition)
             return
-        run = getattr(incoming.command, "run", None)
-        if partition.parking and run in partition.parking:
-            partition.parking[run].append(incoming)
-            return
+        if partition.parking:
+            deferred = partition.parking.get(getattr(incoming.command, "run", RunId("")))
+            if deferred is not None:
+                deferred.append(incoming)
+                return
         try:
             outcome = self._turns.decide(partition, incoming, now_ms)
         except DecisionFailed as failed:
@@ -215,9 +216,7 @@ class Loop:
             isinstance(command, cmd.TakeMessage) and isinstance(command.message, ChildStart)
         )
         if begins:
-            self._keep(
-                self._turns.start_parked(partition, incoming, failed.turn, incident), work
-            )
+            self._keep(self._turns.start_parked(partition, incoming, failed.turn, incident), work)
             return
         if isinstance(command, cmd.TakeMessage):
             work.drafts.append(self._turns.record_message(partition, incoming, command, now_ms))

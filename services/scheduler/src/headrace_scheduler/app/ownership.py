@@ -10,6 +10,7 @@ from headrace_core.run.events import StepError
 from headrace_runtime.clock import Clock
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.appending import Loss
+from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.background import Background
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
@@ -22,7 +23,6 @@ from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.effects import EnqueueStep
 from headrace_scheduler.domain.fair_queue import Ready
 from headrace_scheduler.domain.recovery import effects_of_partition, effects_of_run
-from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.domain.timers import Timers
 
 TAKEOVER_RETRY_S = 0.2
@@ -110,7 +110,9 @@ class Ownership:
             return
         except HeadraceError as error:
             # A broken chain, an unknown event or another log: this partition stops, loudly.
-            self._log.error("partition stopped", partition=number, code=error.code, cause=str(error))
+            self._log.error(
+                "partition stopped", partition=number, code=error.code, cause=str(error)
+            )
             if not error.retryable:
                 self._refused.add(number)
             return

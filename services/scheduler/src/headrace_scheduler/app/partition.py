@@ -12,7 +12,6 @@ from headrace_core.run.apply import set_chain
 from headrace_core.run.state import RunState
 from headrace_scheduler.app.inputs import Input
 
-
 NO_TENANT = TenantId("")
 
 

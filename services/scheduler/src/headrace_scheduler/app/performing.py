@@ -76,9 +76,7 @@ class Performing:
             case SetTimer() | ArmSchedule():
                 timers.add(partition.number, effect)
             case CancelAttempt():
-                self._dispatcher.cancel(
-                    effect.run, effect.step, effect.attempt, effect.executor
-                )
+                self._dispatcher.cancel(effect.run, effect.step, effect.attempt, effect.executor)
             case EvictRun():
                 run = partition.runs.pop(effect.run, None)
                 if run is not None:
@@ -98,7 +96,10 @@ class Performing:
 
     def report_fault(self, failed: DecisionFailed) -> None:
         self._log.error(
-            "run parked", run=failed.turn.run_id, tenant=failed.turn.tenant, cause=repr(failed.cause)
+            "run parked",
+            run=failed.turn.run_id,
+            tenant=failed.turn.tenant,
+            cause=repr(failed.cause),
         )
 
     def _note_changes(self, draft: Draft) -> None:

@@ -4,6 +4,7 @@
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from headrace_core.errors import PayloadError
@@ -11,7 +12,7 @@ from headrace_core.ids import PlanHash, StepKey, step_of
 from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
 from headrace_core.workflow.expression import ExprError, render
-from headrace_core.workflow.inputs import validate_inputs
+from headrace_core.workflow.inputs import ValueFault, checked_inputs
 from headrace_core.workflow.names import time_text
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.template import JsonValue
@@ -36,27 +37,31 @@ async def child_input(catalogue: Catalogue, run: RunView, effect: PrepareChild) 
     if isinstance(fields, ExprError):
         error = sealed_error(vault, run.run_id, "expr.error", str(fields))
         return StartChild(run=run.run_id, step=effect.step, error=error)
-    checked = validate_inputs(catalogue.plan(run.tenant, child_plan).inputs, fields)
-    if checked.faults:
-        message = f"flow {action.name!r} refuses its input: " + "; ".join(checked.faults)
+    values, faults = checked_inputs(catalogue.plan(run.tenant, child_plan).inputs, fields)
+    if faults:
+        message = f"flow {action.name!r} refuses its input: {_listed(faults)}"
         error = sealed_error(vault, run.run_id, "input.invalid", message)
         return StartChild(run=run.run_id, step=effect.step, error=error)
-    sealed = vault.seal(effect.child, _json(checked.values))
+    sealed = vault.seal(effect.child, _json(values))
     await catalogue.store_blobs()
     version = await catalogue.version(run.tenant, child_plan)
     return StartChild(run=run.run_id, step=effect.step, input=sealed, version=version)
 
 
-def schedule_input(plan: Plan, trigger: str, due_ms: int) -> bytes:
-    """A firing's input by the trigger's mapping; without one the flow's defaults."""
+def schedule_input(plan: Plan, trigger: str, due_ms: int) -> tuple[bytes, str]:
+    """A firing's input by the trigger's mapping, and why it cannot be used, if so.
+
+    Without a mapping the flow's defaults are the input.
+    """
     mapping = plan.triggers[trigger].mapping
-    fields: JsonValue = {}
+    fields: JsonValue | ExprError = {}
     if mapping is not None:
         names: dict[str, Any] = {"trigger": {"id": trigger, "time": time_text(due_ms)}}
-        rendered = render(mapping, names)
-        fields = {} if isinstance(rendered, ExprError) else rendered
-    checked = validate_inputs(plan.inputs, fields)
-    return _json(checked.values)
+        fields = render(mapping, names)
+    if isinstance(fields, ExprError):
+        return b"{}", str(fields)
+    values, faults = checked_inputs(plan.inputs, fields)
+    return _json(values), _listed(faults)
 
 
 async def _arguments(
@@ -64,9 +69,7 @@ async def _arguments(
 ) -> JsonValue | ExprError:
     state = run.steps[key]
     step = plan.steps[step_of(key)[0]]
-    template = (
-        step.fallback[state.fallback - 1].arguments if state.fallback else step.arguments
-    )
+    template = step.fallback[state.fallback - 1].arguments if state.fallback else step.arguments
     if template is None:
         return {}
     values = StateValues(run, plan, catalogue.vault(run.tenant), key)
@@ -77,6 +80,10 @@ async def _arguments(
             await catalogue.fetch(run.tenant, missing.run, missing.stored)
         except PayloadError as error:
             return ExprError(str(error), "with")
+
+
+def _listed(faults: Sequence[ValueFault]) -> str:
+    return "; ".join(map(str, faults))
 
 
 def _json(value: Any) -> bytes:

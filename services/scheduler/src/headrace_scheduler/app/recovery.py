@@ -222,5 +222,3 @@ class _Folding:
             new_start_keys=self._keys,
             checkpoint_offset=self._checkpoint_offset,
         )
-
-

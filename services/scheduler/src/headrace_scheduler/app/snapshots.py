@@ -19,9 +19,7 @@ from headrace_scheduler.app.ports import Checkpoint, RunRow, SnapshotChange, Sna
 class Snapshots:
     """`interval_ms` is the time between two checkpoints of one partition."""
 
-    def __init__(
-        self, store: SnapshotStore, clock: Clock, interval_ms: int, log: Logger
-    ) -> None:
+    def __init__(self, store: SnapshotStore, clock: Clock, interval_ms: int, log: Logger) -> None:
         self._store = store
         self._clock = clock
         self._interval_ms = interval_ms
@@ -67,9 +65,7 @@ class Snapshots:
         try:
             saved = await self._store.save(change)
         except (OSError, HeadraceError) as error:
-            self._log.warning(
-                "snapshot not written", partition=partition.number, cause=repr(error)
-            )
+            self._log.warning("snapshot not written", partition=partition.number, cause=repr(error))
             saved = False
         if saved:
             partition.checkpoint_offset = change.checkpoint.offset

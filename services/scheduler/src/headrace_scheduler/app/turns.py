@@ -64,9 +64,7 @@ class Draft:
     turn: PartitionTurn
     run: RunState | None
     inputs: list[Input] = field(default_factory=list[Input])
-    assigned: list[tuple[StepAssigned, str]] = field(
-        default_factory=list[tuple[StepAssigned, str]]
-    )
+    assigned: list[tuple[StepAssigned, str]] = field(default_factory=list[tuple[StepAssigned, str]])
     position: int | None = None
     offset: int | None = None
 
@@ -99,9 +97,7 @@ class Turns:
         self._catalogue = catalogue
         self._partitions = partitions
 
-    def decide(
-        self, partition: OwnedPartition, incoming: Input, now_ms: int
-    ) -> Draft | Rejected:
+    def decide(self, partition: OwnedPartition, incoming: Input, now_ms: int) -> Draft | Rejected:
         """Raises DecisionFailed for a bug in one run, UnknownEvent to stop the partition."""
         command = incoming.command
         decide = DECIDE_RUN.get(type(command))  # type: ignore[arg-type] # keys are the subset
@@ -174,9 +170,7 @@ class Turns:
             return Rejected(incoming, early, partition.epoch)
         message = command.message
         if isinstance(message, pev.ChildStart):
-            turn, run = self._new_run(
-                partition, message.run, message.tenant, message.plan, now_ms
-            )
+            turn, run = self._new_run(partition, message.run, message.tenant, message.plan, now_ms)
             self._guarded(turn, lambda: begin_child(turn, command))
             partition.runs[message.run] = run
             return Draft(partition, turn, run, [incoming])
@@ -193,9 +187,7 @@ class Turns:
         return Draft(partition, turn, known, [incoming])
 
     def _cancel_child(self, turn: RunTurn, command: cmd.TakeMessage) -> None:
-        turn.emit_partition(
-            pev.MessageReceived(source=command.source, number=command.number)
-        )
+        turn.emit_partition(pev.MessageReceived(source=command.source, number=command.number))
         cancel_run(
             turn,
             cmd.CancelRun(
@@ -210,9 +202,7 @@ class Turns:
         self, partition: OwnedPartition, incoming: Input, command: cmd.TakeMessage, now_ms: int
     ) -> Draft:
         turn = PartitionTurn(partition.state, now_ms, self._partitions)
-        turn.emit_partition(
-            pev.MessageReceived(source=command.source, number=command.number)
-        )
+        turn.emit_partition(pev.MessageReceived(source=command.source, number=command.number))
         turn.commit()
         return Draft(partition, turn, None, [incoming])
 
@@ -225,7 +215,8 @@ class Turns:
         turn = PartitionTurn(partition.state, now_ms, self._partitions)
         if isinstance(command, cmd.SetSchedule):
             set_schedule(turn, command)
-        elif isinstance(command, cmd.RecordAcknowledgement):
+        else:
+            assert isinstance(command, cmd.RecordAcknowledgement)
             outbox = partition.state.outboxes.get(command.target)
             if outbox is None or command.number <= outbox.acknowledged:
                 known = Rejection(Reason.REPEATED, "the acknowledgement is known")
@@ -233,8 +224,6 @@ class Turns:
             turn.emit_partition(
                 pev.MessageAcknowledged(target=command.target, number=command.number)
             )
-        else:
-            raise AssertionError(f"no decision for {type(command).__name__}")
         turn.commit()
         return Draft(partition, turn, None, [incoming])
 
@@ -245,15 +234,18 @@ class Turns:
         if schedule is None or schedule.next_due_ms != command.due_ms:
             gone = Rejection(Reason.LATE, "the schedule was changed or has fired")
             return Rejected(incoming, gone, partition.epoch)
-        turn, run = self._new_run(
-            partition, command.run, schedule.tenant, schedule.plan, now_ms
-        )
+        turn, run = self._new_run(partition, command.run, schedule.tenant, schedule.plan, now_ms)
         self._guarded(turn, lambda: fire_schedule(turn, command))
         partition.runs[command.run] = run
         return Draft(partition, turn, run, [incoming])
 
     def _new_run(
-        self, partition: OwnedPartition, run_id: RunId, tenant: TenantId, plan: PlanHash, now_ms: int
+        self,
+        partition: OwnedPartition,
+        run_id: RunId,
+        tenant: TenantId,
+        plan: PlanHash,
+        now_ms: int,
     ) -> tuple[RunTurn, RunState]:
         run = RunState(run_id, tenant)
         turn = RunTurn(
@@ -266,9 +258,7 @@ class Turns:
         )
         return turn, run
 
-    def _guarded(
-        self, turn: RunTurn, decide: Callable[[], Rejection | None]
-    ) -> Rejection | None:
+    def _guarded(self, turn: RunTurn, decide: Callable[[], Rejection | None]) -> Rejection | None:
         try:
             rejection = decide()
         except UnknownEvent:

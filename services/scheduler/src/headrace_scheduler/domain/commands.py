@@ -159,12 +159,14 @@ class SetSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FireSchedule:
-    """`run` is the id the firing would start; `input` what the trigger maps to, sealed for it."""
+    """`run` is the id the firing would start; `input` what the trigger maps to, sealed for it.
+    With a `fault` that input cannot be used, and the run says so."""
 
     schedule: str
     due_ms: int
     run: RunId
     input: Stored
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -70,9 +70,13 @@ class PartitionTurn:
     def send(self, target: int, message: Message) -> None:
         outbox = self._partition.outboxes.get(target)
         sent = outbox.sent if outbox is not None else 0
-        number = sent + 1 + sum(
-            isinstance(event, MessageSent) and event.target == target
-            for event in self.partition_events
+        number = (
+            sent
+            + 1
+            + sum(
+                isinstance(event, MessageSent) and event.target == target
+                for event in self.partition_events
+            )
         )
         self.emit_partition(MessageSent(target=target, number=number, message=message))
         self.effects.append(DeliverMessages(target))

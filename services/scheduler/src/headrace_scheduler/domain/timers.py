@@ -25,9 +25,7 @@ class Timers:
     def next_due_ms(self) -> int | None:
         return self._heap[0][0] if self._heap else None
 
-    def take_due(
-        self, now_ms: int, limit: int
-    ) -> Sequence[tuple[int, SetTimer | ArmSchedule]]:
+    def take_due(self, now_ms: int, limit: int) -> Sequence[tuple[int, SetTimer | ArmSchedule]]:
         """At most `limit` (partition, timer) whose time has come, earliest first."""
         due: list[tuple[int, SetTimer | ArmSchedule]] = []
         while self._heap and self._heap[0][0] <= now_ms and len(due) < limit:

@@ -43,9 +43,7 @@ ITEMS_MAX = 500
 class StateValues:
     """Opens what an expression refers to, from a run's folded state."""
 
-    def __init__(
-        self, run: RunView, plan: Plan, vault: Vault, key: StepKey | None = None
-    ) -> None:
+    def __init__(self, run: RunView, plan: Plan, vault: Vault, key: StepKey | None = None) -> None:
         self._run = run
         self._plan = plan
         self._vault = vault
@@ -56,9 +54,7 @@ class StateValues:
 
     def run(self) -> RunFacts:
         run = self._run
-        return RunFacts(
-            run.run_id, run.tenant, run.started_ms, run.scheduled_at_ms, run.trigger
-        )
+        return RunFacts(run.run_id, run.tenant, run.started_ms, run.scheduled_at_ms, run.trigger)
 
     def input(self) -> JsonValue:
         return self._open(self._run.input)
@@ -69,7 +65,7 @@ class StateValues:
             return StepValue(StepStatus.PENDING.text)
         items = None
         if state.fan_out is not None:
-            items = [self._item(one, reference.items) for one in state.fan_out.outcomes]
+            items = [self._item(one, opened=reference.items) for one in state.fan_out.outcomes]
         return StepValue(
             state.status.text,
             self._open(state.output) if reference.output else None,
@@ -88,7 +84,7 @@ class StateValues:
         pairs = cast("list[tuple[str, JsonValue]]", self._open(fan_out.items))
         return foreach.alias, pairs[index][1]
 
-    def _item(self, outcome: ItemOutcome | None, opened: bool) -> ItemValue:
+    def _item(self, outcome: ItemOutcome | None, *, opened: bool) -> ItemValue:
         if outcome is None:
             return ItemValue(StepStatus.PENDING.text)
         if not opened:
@@ -257,4 +253,3 @@ def _expr_error(turn: Seals, error: ExprError) -> StepError:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-

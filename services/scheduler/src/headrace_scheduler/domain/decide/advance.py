@@ -121,7 +121,9 @@ def _edges(turn: RunTurn, step: PlanStep) -> tuple[EdgeTaken, ...]:
         source = steps.get(StepKey(edge.source))
         taken.append(
             EdgeTaken(
-                source=edge.source, port=edge.port, state=_edge(turn.plan, source, edge.source, edge.port)
+                source=edge.source,
+                port=edge.port,
+                state=_edge(turn.plan, source, edge.source, edge.port),
             )
         )
     return tuple(taken)
@@ -130,9 +132,7 @@ def _edges(turn: RunTurn, step: PlanStep) -> tuple[EdgeTaken, ...]:
 def _edge(plan: Plan, source: StepView | None, source_id: str, port: str) -> EdgeState:
     if source is None or source.status not in STEP_TERMINAL:
         return EdgeState.UNDECIDED
-    return edge_state(
-        source.status, source.port, port, catches=plan.steps[source_id].catches
-    )
+    return edge_state(source.status, source.port, port, catches=plan.steps[source_id].catches)
 
 
 def _skip_reason(turn: RunTurn, edges: tuple[EdgeTaken, ...]) -> SkipReason:
@@ -148,8 +148,7 @@ def _skip_reason(turn: RunTurn, edges: tuple[EdgeTaken, ...]) -> SkipReason:
 def _any_failed(turn: RunTurn, edges: tuple[EdgeTaken, ...]) -> bool:
     steps = turn.run.steps
     return any(
-        edge.state is EdgeState.BROKEN
-        and steps[StepKey(edge.source)].status is StepStatus.FAILED
+        edge.state is EdgeState.BROKEN and steps[StepKey(edge.source)].status is StepStatus.FAILED
         for edge in edges
     )
 
@@ -211,4 +210,3 @@ def _answer_parent(turn: RunTurn) -> None:
             error=run.error,
         ),
     )
-

@@ -58,9 +58,7 @@ def begin_child(turn: RunTurn, command: TakeMessage) -> None:
     message = command.message
     assert isinstance(message, ChildStart)
     turn.emit_partition(MessageReceived(source=command.source, number=command.number))
-    timeout_at_ms = (
-        turn.now_ms + turn.plan.timeout_ms if turn.plan.timeout_ms is not None else None
-    )
+    timeout_at_ms = turn.now_ms + turn.plan.timeout_ms if turn.plan.timeout_ms is not None else None
     turn.emit(
         RunStarted(
             flow=message.flow,

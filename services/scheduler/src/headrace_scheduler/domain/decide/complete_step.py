@@ -81,9 +81,7 @@ def _ended_otherwise(turn: RunTurn, command: CompleteStep, state: StepView) -> N
             if stopping:
                 _cancelled(turn, command)
             else:
-                attempt_failed(
-                    turn, key, error, usage=usage, retry_after_ms=command.retry_after_ms
-                )
+                attempt_failed(turn, key, error, usage=usage, retry_after_ms=command.retry_after_ms)
         case Outcome.AMBIGUOUS:
             if stopping:
                 step_failed(turn, key, _unknown(turn), usage=usage)

@@ -15,9 +15,7 @@ def decide_approval(turn: RunTurn, command: DecideApproval) -> Rejection | None:
     if plan_step is None or plan_step.approval is None:
         return Rejection(Reason.NOT_FOUND, f"the run has no approval {command.step!r}")
     if command.decision not in DECISIONS:
-        return Rejection(
-            Reason.INVALID_STATE, f"a decision is one of {', '.join(DECISIONS)}"
-        )
+        return Rejection(Reason.INVALID_STATE, f"a decision is one of {', '.join(DECISIONS)}")
     state = turn.run.steps.get(command.step)
     if state is None:
         return Rejection(Reason.INVALID_STATE, f"approval {command.step!r} is not asked yet")
@@ -26,9 +24,7 @@ def decide_approval(turn: RunTurn, command: DecideApproval) -> Rejection | None:
             Reason.INVALID_STATE,
             f"approval {command.step!r} has ended: {state.port or state.status.text}",
         )
-    turn.emit(
-        ApprovalDecided(step=command.step, decision=command.decision, answer=command.answer)
-    )
+    turn.emit(ApprovalDecided(step=command.step, decision=command.decision, answer=command.answer))
     step_succeeded(turn, command.step, command.answer, port=command.decision)
     settle(turn)
     return None

@@ -1,4 +1,4 @@
-"""How a step ends: by success, or by failure after retry, fallback and `on_error`, in this order."""
+"""How a step ends: by success, or by failure after retry, fallback and `on_error`."""
 
 from headrace_core.ids import StepKey, step_of
 from headrace_core.payload import NOTHING, Stored
@@ -15,8 +15,8 @@ from headrace_core.run.state import StepView
 from headrace_core.run.status import StepStatus
 from headrace_core.workflow.plan import Fallback, OnError, OnFailure, PlanStep
 from headrace_scheduler.domain.commands import TimerKind
-from headrace_scheduler.domain.decide.stopping import is_stopping, stop_open_steps
 from headrace_scheduler.domain.decide.start_action import start_action
+from headrace_scheduler.domain.decide.stopping import is_stopping, stop_open_steps
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import SetTimer
 from headrace_scheduler.domain.values import seal_template
@@ -85,20 +85,16 @@ def step_failed(
     if index is None and step.on_error is OnError.OUTPUT:
         output, failure = seal_template(turn, step.on_error_output)
         if failure is None:
-            step_succeeded(
-                turn, key, output, attempt=attempt, recovered=True, usage=usage
-            )
+            step_succeeded(turn, key, output, attempt=attempt, recovered=True, usage=usage)
             return
         error = failure
     handled = index is None and step.catches
     before = turn.run.first_failed
-    turn.emit(
-        StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage)
-    )
+    turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))
     turn.ended.append(key)
-    if before is None and turn.run.first_failed is not None:
-        if turn.plan.on_failure is OnFailure.CANCEL:
-            stop_open_steps(turn)
+    failed_first = before is None and turn.run.first_failed is not None
+    if failed_first and turn.plan.on_failure is OnFailure.CANCEL:
+        stop_open_steps(turn)
 
 
 def step_deadline(step: PlanStep, state: StepView) -> int | None:
@@ -150,9 +146,7 @@ def _fall_back(
         output, failure = seal_template(turn, fallback.output, state.key)
         if failure is not None:
             return False
-        step_succeeded(
-            turn, state.key, output, attempt=state.attempt, recovered=True, usage=usage
-        )
+        step_succeeded(turn, state.key, output, attempt=state.attempt, recovered=True, usage=usage)
         return True
     if state.status is StepStatus.PENDING:
         return False

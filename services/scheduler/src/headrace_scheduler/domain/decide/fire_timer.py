@@ -58,11 +58,7 @@ def fire_timer(turn: RunTurn, command: FireTimer) -> Rejection | None:
 
 def _step_due(turn: RunTurn, command: FireTimer) -> Rejection | None:
     state = turn.run.steps.get(command.step)
-    if (
-        state is None
-        or state.status is not StepStatus.WAITING
-        or state.due_ms != command.due_ms
-    ):
+    if state is None or state.status is not StepStatus.WAITING or state.due_ms != command.due_ms:
         return _STALE
     step = turn.plan.steps[step_of(state.key)[0]]
     if state.waiting is WaitingKind.BACKOFF:

@@ -24,11 +24,7 @@ LOST_MAX = 10
 
 def lose_attempt(turn: RunTurn, command: LoseAttempt) -> Rejection | None:
     state = turn.run.steps.get(command.step)
-    if (
-        state is None
-        or state.status is not StepStatus.RUNNING
-        or state.attempt != command.attempt
-    ):
+    if state is None or state.status is not StepStatus.RUNNING or state.attempt != command.attempt:
         return Rejection(Reason.LATE, f"attempt {command.attempt} is closed")
     step_id, _ = step_of(command.step)
     step = turn.plan.steps[step_id]
@@ -61,11 +57,7 @@ def try_elsewhere(turn: RunTurn, state: StepView) -> None:
 def close_by_row(turn: RunTurn, command: CloseByRow) -> Rejection | None:
     """The last attempt's effect row is closed: what it says is true for ever."""
     state = turn.run.steps.get(command.step)
-    if (
-        state is None
-        or state.status in STEP_TERMINAL
-        or state.attempt != command.attempt
-    ):
+    if state is None or state.status in STEP_TERMINAL or state.attempt != command.attempt:
         return Rejection(Reason.LATE, f"step {command.step!r} has gone on")
     if command.verdict is RowVerdict.DONE:
         step_succeeded(turn, command.step, command.output, attempt=command.attempt)

@@ -1,14 +1,15 @@
 """Start a run. The same key with the same request leads to the same run."""
 
+from headrace_core.ids import StepKey
 from headrace_core.partition.events import ScheduleFired, StartKeyed
 from headrace_core.partition.state import PartitionView, StartKey
-from headrace_core.run.events import RunStarted
-from headrace_core.ids import StepKey
 from headrace_core.payload import Stored
+from headrace_core.run.events import RunFailed, RunStarted
 from headrace_scheduler.domain.commands import FireSchedule, StartRun, TimerKind
 from headrace_scheduler.domain.decide.advance import begin
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
-from headrace_scheduler.domain.effects import ArmSchedule, SetTimer
+from headrace_scheduler.domain.effects import ArmSchedule, EvictRun, SetTimer
+from headrace_scheduler.domain.failure import engine_error
 
 
 def known_start(partition: PartitionView, command: StartRun, now_ms: int) -> Rejection | None:
@@ -37,7 +38,7 @@ def start_run(turn: RunTurn, command: StartRun) -> None:
         turn,
         trigger=command.trigger,
         started_by=command.started_by,
-        input=command.input,
+        sealed_input=command.input,
         priority=command.priority,
         version=command.version,
         scheduled_at_ms=None,
@@ -58,16 +59,17 @@ def fire_schedule(turn: RunTurn, command: FireSchedule) -> None:
             run=command.run,
         )
     )
+    turn.perform(ArmSchedule(command.schedule, next_due_ms))
     _start(
         turn,
         trigger=schedule.trigger,
         started_by="schedule",
-        input=command.input,
+        sealed_input=command.input,
         priority=0,
         version=schedule.version,
         scheduled_at_ms=command.due_ms,
+        fault=command.fault,
     )
-    turn.perform(ArmSchedule(command.schedule, next_due_ms))
 
 
 def _start_key(partition: PartitionView, key: bytes) -> StartKey | None:
@@ -79,10 +81,11 @@ def _start(
     *,
     trigger: str,
     started_by: str,
-    input: Stored,
+    sealed_input: Stored,
     priority: int,
     version: int,
     scheduled_at_ms: int | None,
+    fault: str = "",
 ) -> None:
     timeout_ms = turn.plan.timeout_ms
     timeout_at_ms = turn.now_ms + timeout_ms if timeout_ms is not None else None
@@ -91,7 +94,7 @@ def _start(
             flow=turn.plan.flow,
             version=version,
             plan=turn.plan.hash,
-            input=input,
+            input=sealed_input,
             trigger=trigger,
             started_by=started_by,
             priority=priority,
@@ -99,6 +102,10 @@ def _start(
             scheduled_at_ms=scheduled_at_ms,
         )
     )
+    if fault:
+        turn.emit(RunFailed(error=engine_error(turn, "input.invalid", fault)))
+        turn.perform(EvictRun(turn.run_id))
+        return
     if timeout_at_ms is not None:
         turn.perform(SetTimer(timeout_at_ms, turn.run_id, StepKey(""), TimerKind.RUN_TIMEOUT))
     begin(turn)

@@ -87,5 +87,3 @@ def end_after_grace(turn: RunTurn) -> None:
             turn.perform(CloseRow(turn.run_id, state.key, state.attempt))
         else:
             end_cancelled(turn, state)
-
-

@@ -19,9 +19,7 @@ MESSAGE_BYTES_MAX = 900_000
 class OutgoingStream:
     """Implements app.dispatch.ExecutorStream; the servicer awaits `next_message`."""
 
-    def __init__(
-        self, executor: ExecutorId, log_id: bytes, catalogue: Catalogue
-    ) -> None:
+    def __init__(self, executor: ExecutorId, log_id: bytes, catalogue: Catalogue) -> None:
         self._executor = executor
         self._log_id = log_id
         self._catalogue = catalogue
@@ -172,5 +170,3 @@ def _fill_items(task: pb.Task, run: RunView, step: PlanStep) -> int:
         return 0
     task.items = fan_out.items
     return len(fan_out.items)
-
-
