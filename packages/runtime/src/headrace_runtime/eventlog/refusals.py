@@ -1,0 +1,27 @@
+"""What every engine refuses in the same words."""
+
+from headrace_core.errors import LogRewound, RangeDeleted, RecordTooLarge
+from headrace_core.log.record import RECORD_BYTES_MAX
+
+
+def check_size(partition: int, record: bytes) -> None:
+    """Before anything is sent."""
+    if len(record) > RECORD_BYTES_MAX:
+        raise RecordTooLarge(
+            f"a record of {len(record)} bytes for partition {partition} is above the limit of "
+            f"{RECORD_BYTES_MAX}: nothing was stored"
+        )
+
+
+def range_deleted(partition: int, offset: int, first: int) -> RangeDeleted:
+    return RangeDeleted(
+        f"partition {partition} begins at offset {first}, {offset} is deleted: go on from a newer "
+        "checkpoint or from the archive"
+    )
+
+
+def rewound(partition: int, offset: int, end: int) -> LogRewound:
+    return LogRewound(
+        f"partition {partition} ends at offset {end}, but offset {offset} was there before: the "
+        "log was restored from an older copy. Rebuild what was made from it."
+    )
