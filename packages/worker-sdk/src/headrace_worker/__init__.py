@@ -1,1 +1,1 @@
-"""A decorated async function becomes a step of a Headrace workflow."""
+"""The client side of dispatch: what executors and workers speak with schedulers."""

@@ -1,0 +1,199 @@
+"""The thin loop around the protocol: one stream per scheduler, opened again when it breaks.
+
+Messages coalesce naturally: what gathered while the last write was in flight goes with the next,
+and nothing waits for a timer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import grpc
+import grpc.aio
+
+from headrace.dispatch.v1 import dispatch_service_pb2 as pb
+from headrace.dispatch.v1 import dispatch_service_pb2_grpc as rpc
+from headrace_core.payload import Stored
+from headrace_worker.codec import decode, encode
+from headrace_worker.messages import Attempt, AttemptKey, Result, Task
+from headrace_worker.protocol import DispatchProtocol
+
+Call = grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse]
+
+RECONNECT_FIRST_S = 0.05
+RECONNECT_MAX_S = 2.0
+CLOSE_GRACE_S = 0.5
+CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", 16 << 20),
+    ("grpc.max_send_message_length", 16 << 20),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    # A scheduler that was restarted is dialled again at once, not after gRPC's own second.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+)
+
+_log = logging.getLogger(__name__)
+
+
+class AttemptClosed(Exception):
+    """A record has closed the attempt: its notes and its result are of no use any more."""
+
+
+class Runner(Protocol):
+    """Whoever runs attempts. Called in the receive loop: nothing here may wait.
+
+    Every task accepted ends with exactly one `DispatchClient.finish`, unless `closed` came first.
+    """
+
+    def accept(self, tasks: Sequence[Task]) -> None: ...
+
+    def cancel(self, attempt: Attempt) -> None: ...
+
+    def closed(self, attempt: Attempt) -> None: ...
+
+
+class DispatchClient:
+    """`chance` answers 0..1 and spreads reconnects."""
+
+    def __init__(
+        self,
+        protocol: DispatchProtocol,
+        addresses: Sequence[str],
+        runner: Runner,
+        chance: Callable[[], float],
+    ) -> None:
+        self.protocol = protocol
+        self._addresses = tuple(dict.fromkeys(addresses))
+        self._runner = runner
+        self._chance = chance
+        self._wake = {address: asyncio.Event() for address in self._addresses}
+        self._quiet = asyncio.Event()
+        self._connected: set[str] = set()
+        self._noted: dict[tuple[AttemptKey, int], asyncio.Future[None]] = {}
+
+    @property
+    def connected(self) -> int:
+        """Streams on which a scheduler has answered."""
+        return len(self._connected)
+
+    async def run(self) -> None:
+        """Until cancelled. One task per scheduler; no fault of one reaches the others."""
+        async with asyncio.TaskGroup() as group:
+            for address in self._addresses:
+                group.create_task(self._keep_stream(address), name=f"dispatch {address}")
+
+    def finish(self, result: Result) -> None:
+        """The attempt's one word; kept and sent until an owner acknowledges it."""
+        self.protocol.finish(result)
+        self._wake_owner(result.attempt.key)
+
+    async def note(self, attempt: AttemptKey, payload: Stored) -> None:
+        """Returns when the note is in the log. Raises AttemptClosed."""
+        number = self.protocol.note(attempt, payload)
+        if number is None:
+            raise AttemptClosed
+        noted = asyncio.get_running_loop().create_future()
+        self._noted[attempt, number] = noted
+        self._wake_owner(attempt)
+        try:
+            await noted
+        finally:
+            self._noted.pop((attempt, number), None)
+
+    def grant_more(self) -> None:
+        """There is more room than the schedulers know of."""
+        for wake in self._wake.values():
+            wake.set()
+
+    async def drain(self, time_s: float) -> bool:
+        """No new tasks; True when every accepted attempt ended and was acknowledged in time."""
+        self.protocol.start_drain()
+        try:
+            async with asyncio.timeout(time_s):
+                while self.protocol.open or self.protocol.unacknowledged:
+                    self._quiet.clear()
+                    await self._quiet.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _wake_owner(self, attempt: AttemptKey) -> None:
+        owner = self.protocol.owner_of(attempt)
+        if owner is not None:
+            self._wake[owner].set()
+
+    async def _keep_stream(self, address: str) -> None:
+        channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        stub = rpc.DispatchServiceStub(channel)
+        failures = 0
+        try:
+            while True:
+                answered = await self._serve_stream(address, stub.Work())
+                failures = 0 if answered else failures + 1
+                limit = min(RECONNECT_MAX_S, RECONNECT_FIRST_S * 2 ** min(failures, 10))
+                await asyncio.sleep(limit * (0.5 + self._chance() / 2))
+        finally:
+            await channel.close(CLOSE_GRACE_S)
+
+    async def _serve_stream(self, address: str, call: Call) -> bool:
+        """One stream from its opening to its end; whether the scheduler said anything on it."""
+        self.protocol.connect(address)
+        self._wake[address].set()
+        try:
+            async with asyncio.TaskGroup() as group:
+                writer = group.create_task(self._write(address, call))
+                await self._read(address, call)
+                writer.cancel()
+        finally:
+            call.cancel()
+            self.protocol.disconnect(address)
+            answered = address in self._connected
+            self._connected.discard(address)
+        return answered
+
+    async def _read(self, address: str, call: Call) -> None:
+        try:
+            while isinstance(message := await call.read(), pb.WorkResponse):
+                self._connected.add(address)
+                self._receive(address, message)
+        except grpc.aio.AioRpcError as fault:
+            _log.info("the stream to scheduler %s ended: %s", address, fault.code().name)
+
+    def _receive(self, address: str, message: pb.WorkResponse) -> None:
+        work = self.protocol.receive(address, decode(message))
+        for attempt in work.closed:
+            self._close_notes(attempt.key)
+            self._runner.closed(attempt)
+        for attempt in work.cancelled:
+            self._runner.cancel(attempt)
+        for noted in work.noted:
+            future = self._noted.get(noted)
+            if future is not None and not future.done():
+                future.set_result(None)
+        if work.tasks:
+            self._runner.accept(work.tasks)
+        self._quiet.set()
+        self._wake[address].set()
+
+    def _close_notes(self, attempt: AttemptKey) -> None:
+        for (key, _), future in self._noted.items():
+            if key == attempt and not future.done():
+                future.set_exception(AttemptClosed())
+
+    async def _write(self, address: str, call: Call) -> None:
+        """Ends with the stream; what it could not send is sent again on the next."""
+        wake = self._wake[address]
+        try:
+            while True:
+                await wake.wait()
+                wake.clear()
+                while (message := self.protocol.next_message(address)) is not None:
+                    await call.write(encode(message))
+        except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            # Not cancelled here: the reader meets the same end and says why.
+            return
