@@ -112,7 +112,9 @@ def newer_python() -> str:
     for name in ("python3.11", "python3.12", "python3.13", "python3.14"):
         path = shutil.which(name)
         # A version manager's shim is found though its version is not switched on: try it.
-        if path and not subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode:
+        if path is None:
+            continue
+        if subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
             return path
     raise SetupFailed("Headrace needs Python 3.11 or newer; run: apt-get install python3.11-venv")
 
@@ -124,7 +126,8 @@ def main(arguments: list[str]) -> int:
         return 2
     try:
         if sys.version_info < (3, 11):  # noqa: UP036 - an older python3 is what it is for
-            os.execv(newer_python(), ["python", __file__, *arguments])
+            command = [newer_python(), __file__, *arguments]
+            os.execv(command[0], command)  # noqa: S606 - to become that Python is the point
         tasks[arguments[0]]()
     except SetupFailed as fault:
         print(fault, file=sys.stderr)
