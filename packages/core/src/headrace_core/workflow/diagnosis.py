@@ -6,6 +6,7 @@ The engine's texts are matched loosely: one that is not known is passed on as it
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 
 _ENTRY = re.compile(r"ERROR: <input>:(-?\d+):(-?\d+): (.*)")
 _OVERLOAD = re.compile(r"found no matching overload for '(.+)' applied to '\((.*)\)'")
@@ -19,20 +20,30 @@ _NO_VALUE = re.compile(r'No value with name "(.*)" found')
 _INDEX = re.compile(r"Index error: index=(-?\d+) size=(\d+)")
 _STATUS = re.compile(r"^[A-Z_]+: (.*?)(?: \[[A-Z_]+\])?$", re.DOTALL)
 _OPERATOR = re.compile(r"^(?:_(\W{1,2})_|(\W)_)$")
+_SYNTAX = "Syntax error:"
 _WORDS = {"and": "&&", "or": "||", "not": "!", "is": "=="}
 _FOLLOW_UPS = ("'*error*'", "<<nil>> parsetree")
 _MIXED = "ints and doubles do not mix: convert one, as in double(x) or int(x), or write 2.0 for 2"
+
+
+class ProblemKind(Enum):
+    SYNTAX = "syntax"
+    TYPE = "type"
+    NAME = "name"
+    FUNCTION = "function"
+    BOUND = "bound"
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
     """A fault in an expression; `offset` counts characters of its source."""
 
+    kind: "ProblemKind"
     message: str
     remedy: str
-    offset: int
-    unknown_name: str = ""
-    unknown_function: str = ""
+    offset: int = 0
+    name: str = ""
+    """The name or function that is not known."""
 
 
 def compile_problems(source: str, said: str) -> Iterator[Problem]:
@@ -42,10 +53,10 @@ def compile_problems(source: str, said: str) -> Iterator[Problem]:
             continue
         offset = _offset(source, int(line), int(column))
         yield _problem(source, text, offset)
-        if text.startswith("Syntax error"):
+        if text.startswith(_SYNTAX):
             return
     if not _ENTRY.search(said):
-        yield Problem(_bound(said), "split it over several steps", 0)
+        yield Problem(ProblemKind.BOUND, _bound(said), "split it over several steps")
 
 
 def evaluation_message(said: str) -> str:
@@ -71,35 +82,45 @@ def evaluation_message(said: str) -> str:
 
 def _problem(source: str, text: str, offset: int) -> Problem:
     if found := _OVERLOAD.match(text):
-        return Problem(*_overload(found.group(1), found.group(2)), offset)
+        message, remedy = _overload(found.group(1), found.group(2))
+        return Problem(ProblemKind.TYPE, message, remedy, offset)
     if found := _UNDECLARED.match(text):
         return _undeclared(source, found.group(1), offset)
-    text = text.removeprefix("Syntax error: ")
+    is_syntax = text.startswith(_SYNTAX)
+    text = text.removeprefix(_SYNTAX).strip()
     if found := _UNRECOGNISED.match(text):
         return _unrecognised(found.group(1), offset)
     found = _UNEXPECTED.match(text) or _NO_ALTERNATIVE.match(text)
     if found and found.group(1) == "<EOF>":
-        return Problem("the expression ends too early", "complete or remove what is open", offset)
+        return _syntax("the expression ends too early", "complete or remove what is open", offset)
     if found:
         word = found.group(1)
         remedy = f"CEL writes {_WORDS[word]}" if word in _WORDS else "remove or correct it"
-        return Problem(f"{word!r} is not expected here", remedy, offset)
-    return Problem(text, "see the CEL language definition", offset)
+        return _syntax(f"{word!r} is not expected here", remedy, offset)
+    kind = ProblemKind.SYNTAX if is_syntax else ProblemKind.TYPE
+    return Problem(kind, text, "see the CEL language definition", offset)
+
+
+def _syntax(message: str, remedy: str, offset: int) -> Problem:
+    return Problem(ProblemKind.SYNTAX, message, remedy, offset)
 
 
 def _unrecognised(text: str, offset: int) -> Problem:
     if text.startswith(("'", '"')):
-        return Problem("this text is not a valid string", "check its quotes and escapes", offset)
+        return _syntax("this text is not a valid string", "check its quotes and escapes", offset)
     if text.strip() == "=":
-        return Problem("'=' is not an operator", "compare with ==", offset)
-    return Problem(f"{text!r} is not part of the language", "remove it", offset)
+        return _syntax("'=' is not an operator", "compare with ==", offset)
+    return _syntax(f"{text!r} is not part of the language", "remove it", offset)
 
 
 def _undeclared(source: str, name: str, offset: int) -> Problem:
     if source[offset : offset + 1] == "(":
         start = max(0, offset - len(name))
-        return Problem(f"there is no function {name!r}", "", start, unknown_function=name)
-    return Problem(f"{name!r} is not a known name", "", offset, unknown_name=name)
+        message = f"there is no function {name!r}"
+        return Problem(ProblemKind.FUNCTION, message, "", start, name)
+    # The engine points at the last dot of a path; the path began before it.
+    start = max(0, offset - name.rfind(".")) if "." in name else offset
+    return Problem(ProblemKind.NAME, f"{name!r} is not a known name", "", start, name)
 
 
 def _overload(function: str, types: str) -> tuple[str, str]:

@@ -18,7 +18,12 @@ from typing import Any, Final, cast
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_encoders, ext_math, ext_optional, ext_strings
 
-from headrace_core.workflow.diagnosis import Problem, compile_problems, evaluation_message
+from headrace_core.workflow.diagnosis import (
+    Problem,
+    ProblemKind,
+    compile_problems,
+    evaluation_message,
+)
 from headrace_core.workflow.references import ROOTS, References
 from headrace_core.workflow.template import (
     Constant,
@@ -44,6 +49,7 @@ __all__ = [
     "Expression",
     "Names",
     "Problem",
+    "ProblemKind",
     "References",
     "Template",
     "TypeChecker",
@@ -136,8 +142,8 @@ class TypeChecker:
     def check(self, source: str) -> str | tuple[Problem, ...]:
         """The type's signature in lower case, or every problem found."""
         if len(source.encode()) > SOURCE_BYTES_MAX:
-            message = f"an expression may have at most {SOURCE_BYTES_MAX} bytes"
-            return (Problem(message, "split it over several steps", 0),)
+            message = f"an expression has at most {SOURCE_BYTES_MAX} bytes"
+            return (Problem(ProblemKind.BOUND, message, "split it over several steps"),)
         environment = self._roots if _uses_has(source) else self._typed
         try:
             return environment.compile(source).return_type().name().lower()

@@ -184,4 +184,6 @@ class Plan:
     triggers: Mapping[str, Trigger] = field(default_factory=dict[str, Trigger])
     subject: Expression | None = None
     concurrency: Concurrency | None = None
+    depth: int = 1
+    """Levels of sub-flows, this one included."""
     lock: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -118,6 +118,8 @@ class Action:
     locked: str = ""
     effect: Effect = Effect.WRITE
     idempotency: Idempotency = Idempotency.NONE
+    version: int = 0
+    """Of a sub-flow: its number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,116 @@
+"""What this release executes of the language, and what it refuses at publish, by name.
+
+One table over the paths of the JSON Schema (`*` for any name, `[]` for any entry, `=value` for
+one value of an enumeration). A test walks the schema and finds every path in one of the two; a
+refused path stands for all below it. To make something executable, move its line.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+from headrace_core.workflow.loader import DocumentPath
+from headrace_core.workflow.report import Report
+
+EXECUTED: frozenset[str] = frozenset(
+    {
+        *("flow", "flow=v1", "name", "title", "description", "tags"),
+        *("triggers", "triggers.*", "triggers.*.manual", "triggers.*.with"),
+        *("triggers.*.schedule", "triggers.*.schedule.every"),
+        *("inputs", "inputs.*", "vars", "outputs", "timeout"),
+        *("on_failure", "on_failure=drain", "on_failure=cancel"),
+        *("defaults", "defaults.retry", "defaults.timeout"),
+        *("steps", "steps.*", "steps.*.title", "steps.*.needs", "steps.*.needs[]"),
+        *("steps.*.join", "steps.*.join=all", "steps.*.join=any", "steps.*.join=settled"),
+        *("steps.*.join=always", "steps.*.join.at_least"),
+        *("steps.*.when", "steps.*.with", "steps.*.mode", "steps.*.mode=wait"),
+        *("steps.*.foreach", "steps.*.foreach.in", "steps.*.foreach.as", "steps.*.foreach.key"),
+        *("steps.*.foreach.where", "steps.*.foreach.max_parallel", "steps.*.foreach.tolerate"),
+        "steps.*.foreach.tolerate.failures",
+        *("steps.*.timeout", "steps.*.deadline", "steps.*.idempotency_key", "steps.*.priority"),
+        "steps.*.sensitive",
+        *("steps.*.fallback", "steps.*.fallback[]", "steps.*.fallback[].uses"),
+        *("steps.*.fallback[].with", "steps.*.fallback[].output"),
+        *("steps.*.on_error", "steps.*.on_error=fail", "steps.*.on_error=catch"),
+        "steps.*.on_error.output",
+        *("steps.*.uses", "steps.*.set"),
+        *("steps.*.switch", "steps.*.switch[]", "steps.*.switch[].port", "steps.*.switch[].when"),
+        *("steps.*.wait", "steps.*.wait.for", "steps.*.wait.until"),
+        *("steps.*.approval", "steps.*.approval.assignees", "steps.*.approval.assignees[]"),
+        *("steps.*.approval.title", "steps.*.approval.form", "steps.*.approval.expires"),
+        *("steps.*.approval.on_expire", "steps.*.approval.on_expire=approved"),
+        *("steps.*.approval.on_expire=rejected", "steps.*.approval.on_expire=expired"),
+        *("steps.*.fail", "steps.*.fail.type", "steps.*.fail.message"),
+        *(
+            f"{owner}.retry{part}"
+            for owner in ("defaults", "steps.*")
+            for part in (
+                *("", ".max_attempts", ".backoff", ".backoff.initial", ".backoff.factor"),
+                *(".backoff.max", ".backoff.jitter", ".backoff.jitter=none"),
+                *(".backoff.jitter=full", ".backoff.jitter=equal"),
+                *(".on", ".on[]", ".not_on", ".not_on[]"),
+            )
+        ),
+    }
+)
+
+REFUSED: Mapping[str, str] = {
+    "triggers.*.webhook": "start runs through the API, or by a schedule",
+    "triggers.*.event": "start runs through the API, or by a schedule",
+    "triggers.*.schedule.cron": "write `every` instead",
+    "triggers.*.schedule.timezone": "remove it",
+    "triggers.*.schedule.overlap": "remove it; firings may overlap",
+    "triggers.*.schedule.catchup": "remove it",
+    "subject": "remove it",
+    "concurrency": "remove it",
+    "on_failure=suspend": "write drain or cancel",
+    "on_failure=compensate": "write drain or cancel",
+    "steps.*.cancel_others": "remove it; the other sources run to their end",
+    "steps.*.mode=detach": "remove it; the step then waits for the flow it calls",
+    "steps.*.foreach.tolerate.percent": "write `failures` instead",
+    "steps.*.repeat": "call the step's action several times, or from a worker",
+    "steps.*.heartbeat": "write `timeout` instead",
+    "steps.*.compensate": "undo in a step behind an `.error` edge",
+    "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
+    "steps.*.outputs": "write the steps of the group at the top",
+    "steps.*.group": "write its steps at the top, or move them into a sub-flow",
+    "steps.*.wait.event": "wait for a time or an approval",
+    "steps.*.wait.expires": "remove it",
+    "steps.*.approval.escalate": "name all assignees at once",
+}
+"""Path to what can be done instead."""
+
+FAN_OUT_KINDS = ("uses",)
+"""Kinds of steps that may have `foreach`."""
+
+
+def check_executable(data: Any, report: Report) -> None:
+    """`data` is a document of the right shape."""
+    for pattern, remedy in REFUSED.items():
+        keys, _, value = pattern.partition("=")
+        for path, found in _found(data, tuple(keys.split(".")), ()):
+            if not value:
+                message = f"`{path[-1]}`: not executed by this release"
+                report.at_key("HR-1901", path, message, remedy)
+            elif found == value:
+                message = f"`{path[-1]}: {value}`: not executed by this release"
+                report.at_value("HR-1901", path, message, remedy)
+    for path, step in _found(data, ("steps", "*"), ()):
+        members = cast(dict[str, Any], step)
+        if "foreach" in members and not any(kind in members for kind in (*FAN_OUT_KINDS, "group")):
+            message = "`foreach` over a step without `uses`: not executed by this release"
+            remedy = "call an action or a sub-flow for each item"
+            report.at_key("HR-1901", (*path, "foreach"), message, remedy)
+
+
+def _found(
+    node: Any, pattern: tuple[str, ...], path: DocumentPath
+) -> Iterator[tuple[DocumentPath, Any]]:
+    """All places of a document that a pattern of keys leads to."""
+    if not pattern:
+        yield path, node
+    elif isinstance(node, dict):
+        members = cast(dict[str, Any], node)
+        keys = list(members) if pattern[0] == "*" else [pattern[0]]
+        for key in keys:
+            if key in members:
+                yield from _found(members[key], pattern[1:], (*path, key))
