@@ -7,6 +7,7 @@ one chunk in its whole life.
 
 import asyncio
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from headrace_core.ids import TenantId
 from headrace_history.app.open_run import OpenRun
@@ -39,17 +40,20 @@ class Flusher:
         self._asked = asyncio.Event()
         self._requests: list[tuple[TenantId, asyncio.Future[None]]] = []
         self._room = asyncio.Event()
+        self._closed = False
         self._written = {tail.partition: tail.watermark() for tail in tails}
 
     async def run(self) -> None:
         """Until cancelled. What the store raises ends it: memory is then no longer to be used."""
-        while True:
-            try:
-                async with asyncio.timeout(self._interval_s):
-                    await self._asked.wait()
-            except TimeoutError:
-                pass
-            await self.flush_once()
+        try:
+            while True:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(self._interval_s):
+                        await self._asked.wait()
+                await self.flush_once()
+        finally:
+            self._closed = True
+            _answer(self._requests)
 
     async def flush_once(self) -> None:
         self._asked.clear()
@@ -57,15 +61,15 @@ class Flusher:
         try:
             await self._write(self._choose({tenant for tenant, _ in requests}))
         finally:
-            for _, answered in requests:
-                if not answered.done():
-                    answered.set_result(None)
+            _answer(requests)
 
     def ask(self, tenant: TenantId = EVERYTHING) -> asyncio.Future[None]:
         """Done when all that was taken in for this tenant until now is written, or has failed."""
         answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._requests.append((tenant, answered))
         self._asked.set()
+        if self._closed:
+            _answer(self._requests)
         return answered
 
     async def wait_for_room(self) -> None:
@@ -128,6 +132,12 @@ class Flusher:
 
 
 WATERMARK_RECORDS = 1000
+
+
+def _answer(requests: Iterable[tuple[TenantId, asyncio.Future[None]]]) -> None:
+    for _, answered in requests:
+        if not answered.done():
+            answered.set_result(None)
 
 
 def _events_of(tenants: Iterable[TenantFlush]) -> Iterable[int]:

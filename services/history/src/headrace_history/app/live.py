@@ -26,6 +26,7 @@ class Subscription:
         self._turns_max = turns_max
         self._woken = asyncio.Event()
         self._cut = False
+        self._closed = False
         self._ended = False
 
     @property
@@ -43,12 +44,16 @@ class Subscription:
             self._turns.append(turn)
         self._woken.set()
 
+    def close(self) -> None:
+        self._closed = True
+        self._woken.set()
+
     async def next(self, wait_s: float | None = None) -> list[JournalTurn]:
         """What has come since the last call, at least one turn; empty after `wait_s`.
 
         Raises Unavailable when the subscriber was cut.
         """
-        if not self._turns and not self._cut:
+        if not self._turns and not self._cut and not self._closed:
             try:
                 async with asyncio.timeout(wait_s):
                     await self._woken.wait()
@@ -59,6 +64,10 @@ class Subscription:
                 f"the subscriber of run {self.run} fell more than {self._turns_max} turns behind "
                 "and was cut: subscribe again after the last event that was received"
             )
+        if self._closed:
+            raise Unavailable(
+                "history is stopping: subscribe again after the last event that was received"
+            )
         self._woken.clear()
         turns = list(self._turns)
         self._turns.clear()
@@ -66,6 +75,8 @@ class Subscription:
 
 
 class Live:
+    """Every subscription and every wait for a run's end in this process."""
+
     def __init__(self, queue_turns_max: int = QUEUE_TURNS_MAX) -> None:
         self.watched: dict[RunId, list[Subscription]] = {}
         self.awaited: dict[RunId, set[asyncio.Future[None]]] = {}
@@ -85,26 +96,31 @@ class Live:
             if not others:
                 del self.watched[run]
 
-    async def end_of(self, run: RunId, wait_s: float) -> bool:
-        """Whether the run's end was taken in within the wait, counted from this call."""
+    @contextmanager
+    def await_end(self, run: RunId) -> Generator[asyncio.Future[None]]:
+        """Done when the run's end is taken in, from now on."""
         ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self.awaited.setdefault(run, set())
         waiting.add(ended)
         try:
-            async with asyncio.timeout(wait_s):
-                await ended
-        except TimeoutError:
-            return False
+            yield ended
         finally:
             waiting.discard(ended)
-            if not waiting:
-                self.awaited.pop(run, None)
-        return True
+            if not waiting and self.awaited.get(run) is waiting:
+                del self.awaited[run]
 
     def end(self, run: RunId) -> None:
         for ended in self.awaited.pop(run, ()):
             if not ended.done():
                 ended.set_result(None)
+
+    def close(self) -> None:
+        """History stops: subscribers are told to come back."""
+        for subscriptions in self.watched.values():
+            for subscription in subscriptions:
+                subscription.close()
+        for run in list(self.awaited):
+            self.end(run)
 
     def push(self, run: RunId, turn: JournalTurn, *, ended: bool) -> None:
         for subscription in self.watched[run]:

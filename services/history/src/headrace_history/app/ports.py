@@ -10,6 +10,7 @@ from headrace_core.run.events import RunEvent
 from headrace_core.run.status import RunStatus
 from headrace_history.domain.projections.approvals import ApprovalRow
 from headrace_history.domain.projections.runs import RunRow
+from headrace_history.domain.projections.usage import UsageDelta, UsageKey
 from headrace_history.domain.turns import Digest, JournalTurn, LogRecord
 from headrace_history.domain.watermark import Flush, Watermark
 
@@ -97,7 +98,7 @@ class JournalStore(Protocol):
 class UsageStore(Protocol):
     async def usage(
         self, tenant: TenantId, from_ms: int, to_ms: int
-    ) -> Sequence[Mapping[str, object]]:
+    ) -> Mapping[UsageKey, UsageDelta]:
         """Rows of the days that these times fall on, by day, flow and model."""
         ...
 
@@ -105,8 +106,11 @@ class UsageStore(Protocol):
 class RunVault(Vault, Protocol):
     """A tenant's keys, at hand."""
 
-    async def fetch(self, run: RunId, stored: Stored) -> None:
-        """Bring a reference's content to hand; raises BlobMissing."""
+    async def fetch(self, run: RunId, stored: Stored) -> bytes:
+        """Bring what `open` misses to hand: a reference's content, or a new key.
+
+        Raises BlobMissing, KeyErased or PayloadTampered.
+        """
         ...
 
 
@@ -114,11 +118,30 @@ class Vaults(Protocol):
     async def vault(self, tenant: TenantId) -> RunVault: ...
 
 
-class Sensitivity(Protocol):
-    async def sensitive_steps(self, tenant: TenantId, plan: PlanHash) -> frozenset[str]:
-        """Ids of the plan's steps that are marked sensitive."""
+class ExportVault(Protocol):
+    """Keys of single runs and blobs, for exports. Never a tenant's data key itself."""
+
+    async def run_key(self, run: RunId, key_id: int) -> bytes | None:
+        """The key that opens this run's payloads alone; None when it was erased."""
+        ...
+
+    async def blob(self, run: RunId, stored: Stored) -> tuple[str, bytes, bytes]:
+        """Address, sealed content and key of what a reference refers to.
+
+        Raises BlobMissing, KeyErased or PayloadTampered.
+        """
         ...
 
 
-class Clock(Protocol):
-    def now_ms(self) -> int: ...
+class ExportVaults(Protocol):
+    async def export_vault(self, tenant: TenantId) -> ExportVault: ...
+
+
+class Plans(Protocol):
+    """What history reads of a published version."""
+
+    async def sensitive_steps(self, tenant: TenantId, plan: PlanHash) -> frozenset[str] | None:
+        """Ids of the steps that are marked sensitive; None when the plan is not known."""
+        ...
+
+    async def document(self, tenant: TenantId, plan: PlanHash) -> Mapping[str, object] | None: ...

@@ -1,13 +1,13 @@
 """Turns folds, rows and events into documents: opens payloads, masks what is sensitive."""
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TypeVar
 
 from headrace_core.errors import BlobMissing, PayloadError
 from headrace_core.ids import PlanHash, RunId, TenantId
+from headrace_core.payload import Stored
 from headrace_core.run.replay import StoredTurn
-from headrace_history.app.ports import Sensitivity, Vaults
+from headrace_history.app.ports import Plans, Vaults
 from headrace_history.app.replayer import Folded
 from headrace_history.domain.event_documents import event_documents
 from headrace_history.domain.rendering import Document, Payloads, run_document
@@ -19,9 +19,9 @@ REFERENCES_MAX = 32
 
 
 class Presenter:
-    def __init__(self, vaults: Vaults, sensitivity: Sensitivity) -> None:
+    def __init__(self, vaults: Vaults, plans: Plans) -> None:
         self._vaults = vaults
-        self._sensitivity = sensitivity
+        self._plans = plans
 
     async def run(self, folded: Folded, *, reveal_sensitive: bool = False) -> Document:
         state = folded.state
@@ -67,14 +67,20 @@ class Presenter:
         reveal_sensitive: bool,
     ) -> Rendered:
         vault = await self._vaults.vault(tenant)
-        hidden = frozenset[str]()
+        hidden: frozenset[str] | None = frozenset()
         if not reveal_sensitive:
-            hidden = await self._sensitivity.sensitive_steps(tenant, plan)
+            hidden = await self._plans.sensitive_steps(tenant, plan)
         payloads = Payloads(run, vault, hidden)
         rendered = build(payloads)
         if not payloads.missing:
             return rendered
+        lost: set[Stored] = set()
         for stored in payloads.missing[:REFERENCES_MAX]:
-            with suppress(BlobMissing, PayloadError):
+            try:
                 await vault.fetch(run, stored)
-        return build(Payloads(run, vault, hidden))
+            except BlobMissing:
+                lost.add(stored)
+            except PayloadError:
+                # Shown as what it is when it is opened again.
+                continue
+        return build(Payloads(run, vault, hidden, lost))

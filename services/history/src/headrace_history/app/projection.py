@@ -14,9 +14,10 @@ from headrace_history import metrics
 from headrace_history.app.flusher import Flusher
 from headrace_history.app.live import Live
 from headrace_history.app.open_run import OpenRun
-from headrace_history.app.ports import Clock, ProjectionStore, RecordReader
+from headrace_history.app.ports import ProjectionStore, RecordReader
 from headrace_history.app.runs_in_memory import RunsInMemory
 from headrace_history.app.tail import Tail
+from headrace_runtime.clock import Clock
 from headrace_runtime.eventlog.port import EventLog
 
 
@@ -61,7 +62,7 @@ class Projection:
         )
         self._log = log
         self._store = store
-        self._settings = settings
+        self.settings = settings
         self._clock = clock
 
     async def run(self, ends: list[int], woken: asyncio.Event, moved: Callable[[], None]) -> None:
@@ -78,11 +79,11 @@ class Projection:
             moved()
             if read:
                 await self.flusher.wait_for_room()
-                pause_s = min(read * self._settings.pause_s_per_record, self._settings.pause_s_max)
+                pause_s = min(read * self.settings.pause_s_per_record, self.settings.pause_s_max)
                 await asyncio.sleep(pause_s)
                 continue
             try:
-                async with asyncio.timeout(self._settings.poll_s):
+                async with asyncio.timeout(self.settings.poll_s):
                     await woken.wait()
                 woken.clear()
             except TimeoutError:
@@ -98,7 +99,7 @@ class Projection:
         self._measure(ends)
         if not behind:
             return 0
-        batches = await self._log.read_many(behind, self._settings.read_records_max)
+        batches = await self._log.read_many(behind, self.settings.read_records_max)
         decoded = [
             (self.tails[partition], *self.tails[partition].decode(entries))
             for partition, entries in batches
@@ -131,7 +132,7 @@ class Projection:
 
     def _measure(self, ends: Sequence[int]) -> None:
         behind = sum(max(0, ends[tail.partition] - tail.position) for tail in self.tails)
-        metrics.LAG_EVENTS.set(behind)
+        metrics.LAG_RECORDS.set(behind)
         oldest_ms = min((tail.time_ms for tail in self.tails if tail.time_ms), default=0)
         late = behind and oldest_ms
         metrics.LAG_SECONDS.set((self._clock.now_ms() - oldest_ms) / 1000 if late else 0)

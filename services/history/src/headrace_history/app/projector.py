@@ -5,23 +5,22 @@ session has come back to where the last one was, so that nobody sees a run go ba
 """
 
 import asyncio
-import logging
 from collections.abc import Sequence
 
 from headrace_core.errors import Unavailable
 from headrace_core.ids import RunId, TenantId, partition_of, slot_of
 from headrace_history.app.live import Live
 from headrace_history.app.open_run import OpenRun
-from headrace_history.app.ports import Clock, ProjectionStore, RecordReader
+from headrace_history.app.ports import ProjectionStore, RecordReader
 from headrace_history.app.projection import (
     Projection,
     ProjectorSettings,
     open_projection,
 )
 from headrace_history.domain.turns import JournalTurn
+from headrace_runtime.clock import Clock
 from headrace_runtime.eventlog.port import EventLog
-
-log_ = logging.getLogger(__name__)
+from headrace_runtime.telemetry import Logger
 
 
 class Projector:
@@ -33,7 +32,9 @@ class Projector:
         reader: RecordReader,
         settings: ProjectorSettings,
         clock: Clock,
+        logger: Logger,
     ) -> None:
+        self._logger = logger
         self._log = log
         self._store = store
         self._live = live
@@ -54,7 +55,7 @@ class Projector:
             try:
                 await self._run_session()
             except* Unavailable as faults:
-                log_.warning("the projection is interrupted: %s", faults.exceptions[0])
+                self._logger.warning("projection interrupted", error=faults.exceptions[0])
             await asyncio.sleep(self._settings.retry_s)
 
     async def _run_session(self) -> None:
@@ -80,7 +81,12 @@ class Projector:
             self._seen[tail.partition] = max(self._seen[tail.partition], tail.position)
             if tail.stopped is not None and tail.partition not in self._reported:
                 self._reported.add(tail.partition)
-                log_.error("%s: %s", tail.stopped.code, tail.stopped)
+                self._logger.error(
+                    "partition stopped",
+                    partition=tail.partition,
+                    code=tail.stopped.code,
+                    message=tail.stopped.message,
+                )
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
@@ -126,6 +132,11 @@ class Projector:
         """Everything of this tenant that was taken in until now is in the database afterwards."""
         if self._projection is not None:
             await self._projection.flusher.ask(tenant)
+
+    async def drain(self) -> None:
+        """Write what was taken in, so that the next start has little to read again."""
+        if self._projection is not None:
+            await self._projection.flusher.ask()
 
     async def _partition_of(self, run: RunId, wait_s: float) -> int:
         await self._started(wait_s)

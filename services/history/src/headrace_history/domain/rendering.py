@@ -6,16 +6,17 @@ with one `$` key that says why. Steps marked sensitive are masked unless asked o
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 
 from headrace_core.errors import KeyErased, PayloadTampered
-from headrace_core.ids import RunId, StepKey, step_of
+from headrace_core.ids import DAY_MS, RunId, StepKey, step_of
 from headrace_core.payload import BlobMissingHere, Stored, Vault
 from headrace_core.run.events import EdgeTaken, StepError, Usage
 from headrace_core.run.state import FanOutView, RunView, StepView
 from headrace_core.run.status import CancelCause, StepStatus
 from headrace_history.domain.projections.runs import RunRow
+from headrace_history.domain.projections.usage import UsageDelta, UsageKey
 from headrace_history.domain.timeline import Attempt, StepTimeline, Timeline, Wait
 
 Document = dict[str, object]
@@ -24,6 +25,7 @@ Document = dict[str, object]
 MASKED: Document = {"$masked": "the step is marked sensitive"}
 ERASED: Document = {"$erased": "the key of this payload was destroyed"}
 UNREADABLE: Document = {"$unreadable": "the bytes are not what was sealed for this run"}
+LOST: Document = {"$lost": "the content is not in the blob store"}
 LARGE: Document = {"$large": "not shown here; an export of the run contains it"}
 
 
@@ -36,22 +38,28 @@ class JsonText:
 
 @dataclass(slots=True)
 class Payloads:
-    """Opens the payloads of one run. References whose content is not at hand are shown as
-    large and gathered in `missing`: fetch them and render again. What is above `bytes_max` in all
-    is shown as large too."""
+    """Opens the payloads of one run, but not those of `sensitive` steps (None: of any step).
+
+    References whose content is not at hand are shown as large and gathered in `missing`: fetch
+    them and render again, with those that cannot be had in `lost`. What is above `bytes_max` in
+    all is shown as large too.
+    """
 
     run: RunId
     vault: Vault
-    sensitive: AbstractSet[str] = frozenset()
+    sensitive: AbstractSet[str] | None = frozenset()
+    lost: AbstractSet[Stored] = frozenset()
     bytes_max: int = 8 << 20
     missing: list[Stored] = field(default_factory=list[Stored])
 
     def show(self, stored: Stored) -> object:
         if not stored:
             return None
+        if stored in self.lost:
+            return LOST
+        if self.bytes_max < 0:
+            return LARGE
         try:
-            if self.bytes_max < 0:
-                return LARGE
             text = self.vault.open(self.run, stored)
             self.bytes_max -= len(text)
             return JsonText(text) if self.bytes_max >= 0 else LARGE
@@ -69,7 +77,9 @@ class Payloads:
         return MASKED if self.hides(step) else self.show(stored)
 
     def hides(self, step: StepKey) -> bool:
-        return bool(self.sensitive) and step_of(step)[0] in self.sensitive
+        return self.sensitive is None or (
+            bool(self.sensitive) and step_of(step)[0] in self.sensitive
+        )
 
 
 def time_text(time_ms: int | None) -> str | None:
@@ -266,5 +276,18 @@ def _duration_ms(from_ms: int, until_ms: int | None) -> int | None:
     return None if until_ms is None else until_ms - from_ms
 
 
-def usage_document(rows: Sequence[Mapping[str, object]], from_ms: int, to_ms: int) -> Document:
-    return {"from": time_text(from_ms), "to": time_text(to_ms), "rows": list(rows)}
+def usage_document(usage: Mapping[UsageKey, UsageDelta], from_ms: int, to_ms: int) -> Document:
+    """Days are whole: the first and the last may reach beyond the times asked for."""
+    return {
+        "from": time_text(from_ms),
+        "to": time_text(to_ms),
+        "rows": [
+            {
+                "day": f"{datetime.fromtimestamp(key.day * DAY_MS // 1000, UTC):%Y-%m-%d}",
+                "flow": key.flow,
+                "model": key.model or None,
+                **asdict(delta),
+            }
+            for key, delta in usage.items()
+        ],
+    }

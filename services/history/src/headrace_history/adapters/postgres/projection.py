@@ -83,6 +83,16 @@ class PostgresProjection:
         ]
         return sorted(watermarks, key=lambda watermark: watermark.partition)
 
+    async def empty(self) -> None:
+        """Take every row of every tenant and all watermarks away, at once or not at all."""
+        session = await self._connected()
+        names = await self._schemas.all()
+        with passing_faults():
+            async with session.transaction():
+                await session.execute(STATEMENTS["forget_watermarks"])
+                for schema in names.values():
+                    await session.execute(statement("empty_tenant", schema))
+
     async def load(self, wanted: Sequence[tuple[TenantId, RunId]]) -> Mapping[RunId, LoadedRun]:
         by_tenant: dict[TenantId, list[RunId]] = {}
         for tenant, run in wanted:

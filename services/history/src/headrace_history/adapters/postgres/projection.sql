@@ -68,3 +68,6 @@ returning part, log_id, off, epoch, next_seq, read_to, chain;
 
 -- name: forget_watermarks
 delete from headrace_history.watermark;
+
+-- name: empty_tenant
+truncate {schema}.run, {schema}.journal, {schema}.usage, {schema}.approval;

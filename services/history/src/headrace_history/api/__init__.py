@@ -1,0 +1,1 @@
+"""HistoryService: one file per RPC; conversion happens here, core types inside."""
