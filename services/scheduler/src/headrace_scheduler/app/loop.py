@@ -7,7 +7,6 @@ log before it goes on.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -19,6 +18,7 @@ from headrace_core.run.state import RunState
 from headrace_runtime.clock import Clock
 from headrace_scheduler.app.appending import Appending, Loss
 from headrace_scheduler.app.assigning import Assigning
+from headrace_scheduler.app.inbox import Inbox
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.performing import Performing
@@ -55,6 +55,8 @@ class Loop:
 
     def __init__(
         self,
+        inbox: Inbox,
+        partitions: dict[int, OwnedPartition],
         turns: Turns,
         assigning: Assigning,
         appending: Appending,
@@ -68,12 +70,11 @@ class Loop:
         self._performing = performing
         self._timers = timers
         self._clock = clock
-        self._inbox: deque[Input] = deque()
-        self._wake = asyncio.Event()
+        self._inbox = inbox
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_ms: int | None = None
         self._stopping = False
-        self.partitions: dict[int, OwnedPartition] = {}
+        self.partitions = partitions
         self.on_lost: Callable[[Loss], None] = lambda loss: None
         self.on_parked: Callable[[OwnedPartition, RunId, StepError], None] = (
             lambda partition, run, incident: None
@@ -81,24 +82,18 @@ class Loop:
         self.after_pass: Callable[[], None] = lambda: None
 
     def put(self, incoming: Input) -> None:
-        self._inbox.append(incoming)
-        self._wake.set()
-
-    def wake(self) -> None:
-        """Credit has come, or a partition was adopted."""
-        self._wake.set()
+        self._inbox.put(incoming)
 
     def stop(self) -> None:
         """The pass in flight is completed; nothing is decided after it."""
         self._stopping = True
-        self._wake.set()
+        self._inbox.wake()
 
     async def run(self) -> None:
         while not self._stopping:
-            if not self._inbox:
+            if not len(self._inbox):
                 self._set_alarm()
-                await self._wake.wait()
-            self._wake.clear()
+            await self._inbox.wait()
             await self.one_pass()
 
     async def one_pass(self) -> None:
@@ -106,7 +101,7 @@ class Loop:
         self._take_timers(now_ms)
         work = _Pass()
         for _ in range(min(len(self._inbox), INPUTS_PER_PASS_MAX)):
-            self._take(self._inbox.popleft(), work, now_ms)
+            self._take(self._inbox.pop(), work, now_ms)
         self._assign(work, now_ms)
         if work.drafts:
             lost = await self._appending.append(work.drafts)
@@ -120,14 +115,13 @@ class Loop:
                 )
         self._performing.flush()
         self.after_pass()
-        if self._inbox:
-            self._wake.set()
+        if len(self._inbox):
             # Streams are read and written by other tasks of this process: let them.
             await asyncio.sleep(0)
 
     def adopt(self, partition: OwnedPartition) -> None:
         self.partitions[partition.number] = partition
-        self._wake.set()
+        self._inbox.wake()
 
     def give_up(self, loss: Loss) -> None:
         """Forget a partition: its state in memory may be ahead of the log."""
@@ -236,7 +230,7 @@ class Loop:
                 command = cmd.FireTimer(
                     run=timer.run, step=timer.step, kind=timer.kind, due_ms=timer.due_ms
                 )
-                self._inbox.append(Input(number, command))
+                self._inbox.put(Input(number, command))
 
     def _set_alarm(self) -> None:
         """Wake at the next timer; an alarm that is set for that time already stays."""
@@ -253,4 +247,4 @@ class Loop:
 
     def _ring(self) -> None:
         self._alarm, self._alarm_ms = None, None
-        self._wake.set()
+        self._inbox.wake()

@@ -128,10 +128,6 @@ class Dispatcher(Protocol):
 
     def cancel(self, run: RunId, step: StepKey, attempt: int, executor: ExecutorId) -> None: ...
 
-    def closed(self, run: RunId, step: StepKey, executor: ExecutorId) -> None:
-        """An accepted record closed the attempt that this executor holds."""
-        ...
-
     def flush(self) -> None:
         """Everything of this loop pass is queued."""
         ...

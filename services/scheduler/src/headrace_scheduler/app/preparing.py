@@ -13,9 +13,9 @@ from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
 from headrace_core.workflow.expression import ExprError, render
 from headrace_core.workflow.inputs import ValueFault, checked_inputs
-from headrace_core.workflow.names import time_text
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.template import JsonValue
+from headrace_core.workflow.values import time_text
 from headrace_scheduler.app.ports import Catalogue
 from headrace_scheduler.domain.commands import StartChild
 from headrace_scheduler.domain.decide.start_action import action_of

@@ -23,16 +23,16 @@ from headrace_core.workflow.expression import (
     evaluate_bool,
     render,
 )
-from headrace_core.workflow.names import (
+from headrace_core.workflow.plan import Plan, PlanStep
+from headrace_core.workflow.references import References, StepReference
+from headrace_core.workflow.template import JsonValue
+from headrace_core.workflow.values import (
     ErrorValue,
     ItemValue,
     RunFacts,
     StepValue,
     build_names,
 )
-from headrace_core.workflow.plan import Plan, PlanStep
-from headrace_core.workflow.references import References, StepReference
-from headrace_core.workflow.template import JsonValue
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.failure import Seals, engine_error
 

@@ -1,0 +1,96 @@
+"""The engine's objects, built by hand from its ports: the same graph in a service process, in
+tests and in the simulator."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from headrace_runtime.clock import Clock
+from headrace_runtime.eventlog.port import EventLog, LogDescription
+from headrace_runtime.telemetry import Logger
+from headrace_scheduler.app.appending import Appending
+from headrace_scheduler.app.assigning import Assigning
+from headrace_scheduler.app.background import Background
+from headrace_scheduler.app.dispatch import Dispatch
+from headrace_scheduler.app.inbox import Inbox
+from headrace_scheduler.app.loop import Loop
+from headrace_scheduler.app.ownership import Ownership
+from headrace_scheduler.app.partition import OwnedPartition
+from headrace_scheduler.app.performing import Performing
+from headrace_scheduler.app.ports import Catalogue, EffectRows, Leases, SnapshotStore
+from headrace_scheduler.app.recovery import Recovery
+from headrace_scheduler.app.snapshots import Snapshots
+from headrace_scheduler.app.turns import Turns
+from headrace_scheduler.domain.timers import Timers
+
+HEARTBEAT_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnginePorts:
+    """`tokens` and `unique` are the engine's only chance: numbers that prove an assignment, and
+    10 bytes per run that a schedule starts."""
+
+    log: EventLog
+    description: LogDescription
+    catalogue: Catalogue
+    snapshots: SnapshotStore
+    rows: EffectRows
+    leases: Leases
+    clock: Clock
+    tokens: Callable[[], int]
+    unique: Callable[[], bytes]
+    nonce: Callable[[], bytes]
+    logger: Logger
+    owner: str
+    snapshot_interval_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    loop: Loop
+    ownership: Ownership
+    dispatch: Dispatch
+    background: Background
+    assigning: Assigning
+
+
+def assemble(ports: EnginePorts) -> Engine:
+    log, clock, logger = ports.log, ports.clock, ports.logger
+    timers = Timers()
+    assigning = Assigning(ports.tokens)
+    background = Background(ports.catalogue, ports.rows, clock, ports.unique, logger)
+    turns = Turns(ports.catalogue, ports.description.partitions)
+    inbox = Inbox()
+    owned: dict[int, OwnedPartition] = {}
+    dispatch = Dispatch(assigning, owned, inbox.put, inbox.wake, logger)
+    performing = Performing(dispatch, background, assigning, logger)
+    appending = Appending(log, ports.catalogue)
+    loop = Loop(inbox, owned, turns, assigning, appending, performing, timers, clock)
+    background.submit = inbox.put
+    background.owned = owned.get
+    recovery = Recovery(
+        log,
+        ports.description.log_id,
+        ports.snapshots,
+        ports.catalogue,
+        clock,
+        ports.nonce,
+        ports.owner,
+    )
+    snapshots = Snapshots(ports.snapshots, clock, ports.snapshot_interval_ms, logger)
+    ownership = Ownership(
+        leases=ports.leases,
+        recovery=recovery,
+        loop=loop,
+        performing=performing,
+        background=background,
+        assigning=assigning,
+        snapshots=snapshots,
+        catalogue=ports.catalogue,
+        timers=timers,
+        announces=dispatch,
+        clock=clock,
+        heartbeat_s=HEARTBEAT_S,
+        log=logger,
+    )
+    return Engine(loop, ownership, dispatch, background, assigning)
