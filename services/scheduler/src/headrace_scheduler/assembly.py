@@ -16,7 +16,7 @@ from headrace_scheduler.app.loop import Loop
 from headrace_scheduler.app.ownership import Ownership
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.performing import Performing
-from headrace_scheduler.app.ports import Catalogue, EffectRows, Leases, SnapshotStore
+from headrace_scheduler.app.ports import Catalogue, EffectRows, SnapshotStore
 from headrace_scheduler.app.recovery import Recovery
 from headrace_scheduler.app.snapshots import Snapshots
 from headrace_scheduler.app.turns import Turns
@@ -35,7 +35,6 @@ class EnginePorts:
     catalogue: Catalogue
     snapshots: SnapshotStore
     rows: EffectRows
-    leases: Leases
     clock: Clock
     tokens: Callable[[], int]
     unique: Callable[[], bytes]
@@ -79,7 +78,6 @@ def assemble(ports: EnginePorts) -> Engine:
     )
     snapshots = Snapshots(ports.snapshots, clock, ports.snapshot_interval_ms, logger)
     ownership = Ownership(
-        leases=ports.leases,
         recovery=recovery,
         loop=loop,
         performing=performing,

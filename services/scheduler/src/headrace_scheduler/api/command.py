@@ -1,7 +1,7 @@
 """SchedulerService.Command: starts, cancels and decisions from a gateway, many per message."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import grpc
 
@@ -29,24 +29,22 @@ _Context = grpc.aio.ServicerContext[pb.CommandRequest, pb.CommandResponse]
 
 
 class CommandStreams:
-    """All open command streams; `owner_of` answers the address of another partition's owner."""
+    """All open command streams. Whoever is told NotOwner looks into the lease table itself."""
 
     def __init__(
         self,
         loop: Loop,
         catalogue: Catalogue,
         partitions: int,
-        owner_of: Callable[[int], str],
     ) -> None:
         self._loop = loop
         self._catalogue = catalogue
         self._partitions = partitions
-        self._owner_of = owner_of
 
     async def serve(
         self, requests: AsyncIterator[pb.CommandRequest]
     ) -> AsyncIterator[pb.CommandResponse]:
-        stream = _Replies(self._owner_of)
+        stream = _Replies()
         reading = asyncio.get_running_loop().create_task(self._read(requests, stream))
         try:
             while not reading.done():
@@ -151,8 +149,7 @@ class CommandStreams:
 class _Replies:
     """What was answered since the last write goes out as one message."""
 
-    def __init__(self, owner_of: Callable[[int], str]) -> None:
-        self._owner_of = owner_of
+    def __init__(self) -> None:
         self._message = pb.CommandResponse()
         self._ready = asyncio.Event()
 
@@ -176,7 +173,6 @@ class _Replies:
         reply = self._message.replies.add()
         reply.id = command
         reply.not_owner.partition = partition
-        reply.not_owner.owner_address = self._owner_of(partition)
         self._ready.set()
 
     async def next_message(self) -> pb.CommandResponse:

@@ -1,7 +1,7 @@
 """SchedulerService.WatchOffsets: wakes readers of the log after each commit, coalesced."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
 
@@ -13,7 +13,7 @@ class OffsetHints:
         self._ends: dict[int, int] = {}
         self._watchers: set[_Watcher] = set()
 
-    def committed(self, ends: dict[int, int]) -> None:
+    def committed(self, ends: Mapping[int, int]) -> None:
         self._ends.update(ends)
         for watcher in self._watchers:
             watcher.changed.update(ends)

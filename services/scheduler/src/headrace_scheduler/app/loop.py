@@ -7,7 +7,7 @@ log before it goes on.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headrace_core.errors import UnknownEvent
@@ -80,6 +80,7 @@ class Loop:
             lambda partition, run, incident: None
         )
         self.after_pass: Callable[[], None] = lambda: None
+        self.on_committed: Callable[[Mapping[int, int]], None] = lambda ends: None
 
     def put(self, incoming: Input) -> None:
         self._inbox.put(incoming)
@@ -108,6 +109,7 @@ class Loop:
             for loss in lost:
                 self.give_up(loss)
             self._performing.perform(work.drafts, self.partitions, self._timers)
+            self.on_committed(self._ends(work.drafts))
         for rejected in work.rejected:
             if rejected.input.answer is not None:
                 rejected.input.answer.rejected(
@@ -118,6 +120,14 @@ class Loop:
         if len(self._inbox):
             # Streams are read and written by other tasks of this process: let them.
             await asyncio.sleep(0)
+
+    def _ends(self, drafts: Sequence[Draft]) -> Mapping[int, int]:
+        touched = {draft.partition.number for draft in drafts if draft.position is not None}
+        return {
+            number: self.partitions[number].next_offset
+            for number in touched
+            if number in self.partitions
+        }
 
     def adopt(self, partition: OwnedPartition) -> None:
         self.partitions[partition.number] = partition

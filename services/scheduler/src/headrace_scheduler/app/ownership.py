@@ -40,7 +40,6 @@ class Ownership:
     def __init__(
         self,
         *,
-        leases: Leases,
         recovery: Recovery,
         loop: Loop,
         performing: Performing,
@@ -54,7 +53,6 @@ class Ownership:
         heartbeat_s: float,
         log: Logger,
     ) -> None:
-        self._leases = leases
         self._recovery = recovery
         self._loop = loop
         self._performing = performing
@@ -76,11 +74,11 @@ class Ownership:
         loop.on_parked = self._parked
         loop.after_pass = lambda: snapshots.after_pass(tuple(loop.partitions.values()))
 
-    async def run(self) -> None:
+    async def run(self, leases: Leases) -> None:
         """Heartbeat of the leases; takes over what is held and not owned."""
         while True:
             try:
-                self._held = frozenset(await self._leases.acquire())
+                self._held = frozenset(await leases.acquire())
             except (OSError, HeadraceError) as error:
                 # Liveness only: while nobody else claims, this owner goes on by the log's word.
                 self._log.warning("leases not renewed", cause=repr(error))
@@ -95,11 +93,11 @@ class Ownership:
             except TimeoutError:
                 continue
 
-    async def release(self) -> None:
+    async def release(self, leases: Leases) -> None:
         """Orderly end: last checkpoints, then the leases, so that others take over at once."""
         owned = tuple(self._loop.partitions.values())
         await self._snapshots.save_all(owned)
-        await self._leases.release([partition.number for partition in owned])
+        await leases.release([partition.number for partition in owned])
 
     async def _take_over(self, number: int) -> None:
         began_ms = self._clock.now_ms()

@@ -1,0 +1,119 @@
+"""Builds the scheduler by hand; the only place that names concrete adapters."""
+
+import random
+import secrets
+import socket
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import grpc.aio
+
+from headrace.dispatch.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
+from headrace.scheduler.v1.scheduler_service_pb2_grpc import (
+    add_SchedulerServiceServicer_to_server,
+)
+from headrace_core.ids import UNIQUE_BYTES
+from headrace_runtime.address import Address
+from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.clock import SystemClock
+from headrace_runtime.definitions import Definitions
+from headrace_runtime.delivery.effects import PostgresEffects
+from headrace_runtime.eventlog.port import LogDescription
+from headrace_runtime.eventlog.postgres import PostgresLog, create_log
+from headrace_runtime.keys import DataKeys, load_root_key
+from headrace_runtime.leases import SCHEMA, Leases, migrations
+from headrace_runtime.postgres.migrate import migrate
+from headrace_runtime.postgres.pool import open_connection, open_pool
+from headrace_runtime.rpc.server import start_server
+from headrace_runtime.sealing import Keyring
+from headrace_runtime.service import Life
+from headrace_scheduler.adapters.catalogue import StoredCatalogue
+from headrace_scheduler.adapters.effect_rows import StoredRows
+from headrace_scheduler.adapters.snapshot_store import PostgresSnapshots
+from headrace_scheduler.api.command import CommandStreams
+from headrace_scheduler.api.dispatch import DispatchServicer
+from headrace_scheduler.api.servicer import SchedulerServicer
+from headrace_scheduler.api.watch_offsets import OffsetHints
+from headrace_scheduler.assembly import Engine, EnginePorts, assemble
+from headrace_scheduler.settings import SchedulerSettings
+
+NAME = "headrace scheduler"
+TOKEN_BITS = 63
+NONCE_BYTES = 16
+
+
+@asynccontextmanager
+async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Address]:
+    dsn = settings.postgres_dsn.get_secret_value()
+    description = await create_log(dsn, settings.partitions, application_name=NAME)
+    await _migrate(dsn)
+    pool = await open_pool(dsn, application_name=NAME, connections_max=6)
+    log = await PostgresLog.open(
+        dsn, application_name=NAME, deadline_ms=settings.append_deadline_ms
+    )
+    clock = SystemClock()
+    keys = DataKeys(pool, load_root_key(settings.root_key_file))
+    keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), clock)
+    catalogue = StoredCatalogue(Definitions(pool), keyring)
+    owner = f"{socket.gethostname()}/{secrets.token_hex(6)}"
+    chance = random.Random(secrets.randbits(128))
+    engine = assemble(
+        EnginePorts(
+            log=log,
+            description=description,
+            catalogue=catalogue,
+            snapshots=PostgresSnapshots(pool),
+            rows=StoredRows(PostgresEffects(pool)),
+            clock=clock,
+            tokens=lambda: chance.getrandbits(TOKEN_BITS),
+            unique=lambda: secrets.token_bytes(UNIQUE_BYTES),
+            nonce=lambda: secrets.token_bytes(NONCE_BYTES),
+            logger=life.log,
+            owner=owner,
+            snapshot_interval_ms=settings.snapshot_interval_ms,
+        )
+    )
+    servicers = _servicers(engine, description, catalogue, owner)
+    server = await start_server(settings.listen, servicers)
+    address = Address.parse(settings.advertise) if settings.advertise else server.address
+    leases = Leases(dsn, owner, address, description.partitions)
+    life.keep("keyring", keyring.keep_fresh())
+    life.keep("loop", engine.loop.run())
+    ownership = life.spawn("ownership", engine.ownership.run(leases))
+    try:
+        yield server.address
+    finally:
+        ownership.cancel()
+        engine.loop.stop()
+        await engine.ownership.release(leases)
+        await leases.close()
+        engine.dispatch.close_all()
+        await engine.background.close()
+        await server.stop()
+        await log.close()
+        await pool.close()
+
+
+def _servicers(
+    engine: Engine,
+    description: LogDescription,
+    catalogue: StoredCatalogue,
+    owner: str,
+) -> Sequence[Callable[[grpc.aio.Server], None]]:
+    hints = OffsetHints()
+    engine.loop.on_committed = hints.committed
+    commands = CommandStreams(engine.loop, catalogue, description.partitions)
+    scheduler = SchedulerServicer(commands, hints)
+    dispatch = DispatchServicer(owner, description.log_id, engine.dispatch, engine.loop, catalogue)
+    return (
+        lambda server: add_SchedulerServiceServicer_to_server(scheduler, server),
+        lambda server: add_DispatchServiceServicer_to_server(dispatch, server),
+    )
+
+
+async def _migrate(dsn: str) -> None:
+    session = await open_connection(dsn, application_name=NAME)
+    try:
+        await migrate(session, SCHEMA, migrations())
+    finally:
+        session.terminate()
