@@ -1,0 +1,177 @@
+"""Payload keys: the root key's file, and each tenant's monthly data keys wrapped by it."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from headrace_core.errors import SetupError
+from headrace_core.ids import TenantId
+from headrace_runtime.postgres.migrate import Migration, load_migrations
+from headrace_runtime.postgres.pool import Pool
+from headrace_runtime.postgres.sql import load_statements
+
+STATEMENTS = load_statements(Path(__file__).with_suffix(".sql"))
+SCHEMA = "headrace_keys"
+KEY_BYTES = 32
+NONCE_BYTES = 12
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Of schema `headrace_keys`; applied by the gateway."""
+    return load_migrations(Path(__file__).with_name("migrations") / SCHEMA)
+
+
+def month_of(now_ms: int) -> str:
+    """`2026-11`, in UTC."""
+    return datetime.fromtimestamp(now_ms / 1000, UTC).strftime("%Y-%m")
+
+
+def month_after(month: str) -> str:
+    year, number = int(month[:4]), int(month[5:])
+    return f"{year + number // 12:04d}-{number % 12 + 1:02d}"
+
+
+class RootKey:
+    """Wraps data keys and nothing else. Never printed."""
+
+    def __init__(self, secret: bytes) -> None:
+        self._aead = AESGCM(secret)
+
+    def wrap(self, tenant: TenantId, month: str, key: bytes) -> bytes:
+        nonce = os.urandom(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, key, _owner(tenant, month))
+
+    def unwrap(self, tenant: TenantId, month: str, wrapped: bytes) -> bytes:
+        """Raises SetupError: a data key that does not open is another installation's."""
+        nonce, sealed = wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:]
+        try:
+            return self._aead.decrypt(nonce, sealed, _owner(tenant, month))
+        except (InvalidTag, ValueError) as fault:
+            raise SetupError(
+                f"The root key does not open the data key of tenant {tenant!r} for {month}: "
+                "the database belongs to another installation, or the root key file was replaced. "
+                "Restore the root key that was in use when the tenant was made."
+            ) from fault
+
+
+def load_root_key(path: Path, *, create: bool = False) -> RootKey:
+    """Read the root key; with `create` draw one if there is no file.
+
+    Raises SetupError if the file is missing, readable by others or not 64 hexadecimal digits.
+    """
+    if create and not path.exists():
+        _create(path)
+    try:
+        mode = path.stat().st_mode & 0o777
+        text = path.read_text(encoding="ascii").strip() if not mode & 0o077 else ""
+    except FileNotFoundError:
+        raise SetupError(
+            f"The root key file {path} does not exist. Restore it from a backup; for a new "
+            "installation `headrace up` makes one."
+        ) from None
+    except (OSError, UnicodeDecodeError) as fault:
+        raise SetupError(f"The root key file {path} cannot be read: {fault}") from fault
+    if mode & 0o077:
+        raise SetupError(
+            f"{path} holds the root key and others may read it (mode {mode:04o}). "
+            f"Run: chmod 600 {path}"
+        )
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != KEY_BYTES:
+        raise SetupError(f"{path} is not a root key (64 hexadecimal digits). Restore a backup.")
+    return RootKey(secret)
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Written aside and linked: a crash leaves no empty file, and two processes agree on one key.
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(KEY_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink()
+
+
+@dataclass(frozen=True, slots=True)
+class DataKey:
+    """`secret` is None once the key was erased; its id stays known."""
+
+    id: int
+    tenant: TenantId
+    month: str
+    secret: bytes | None
+
+    def __repr__(self) -> str:
+        return f"DataKey({self.id}, {self.tenant!r}, {self.month!r})"
+
+
+class DataKeys:
+    """The rows of schema `headrace_keys`."""
+
+    def __init__(self, pool: Pool, root_key: RootKey) -> None:
+        self._pool = pool
+        self._root_key = root_key
+
+    async def ensure(self, tenant: TenantId, now_ms: int) -> int:
+        """Make the tenant's key of this month and the next, unless they are there; the id of
+        this month's. The next one is made early so that everybody has it when its month begins.
+        """
+        month = month_of(now_ms)
+        this = await self._ensure_month(tenant, month)
+        await self._ensure_month(tenant, month_after(month))
+        return this
+
+    async def of_tenants(self, tenants: Sequence[TenantId], above_id: int = 0) -> Sequence[DataKey]:
+        """Keys of these tenants with a higher id, and every erased one, in order of id.
+
+        Raises SetupError when the root key does not open one.
+        """
+        rows = await self._pool.fetch(STATEMENTS["of_tenants"], list(tenants), above_id)
+        return [
+            DataKey(
+                row["id"],
+                row["tenant"],
+                row["month"],
+                None
+                if row["wrapped"] is None
+                else self._root_key.unwrap(row["tenant"], row["month"], row["wrapped"]),
+            )
+            for row in rows
+        ]
+
+    async def erase(self, tenant: TenantId, first_month: str, last_month: str) -> Sequence[int]:
+        """Destroy keys for ever; the ids destroyed. What they sealed cannot be opened again,
+        from backups of the log neither; a backup of this table must be destroyed too."""
+        rows = await self._pool.fetch(STATEMENTS["erase"], tenant, first_month, last_month)
+        return [row["id"] for row in rows]
+
+    async def _ensure_month(self, tenant: TenantId, month: str) -> int:
+        found = await self._pool.fetchval(STATEMENTS["usable"], tenant, month)
+        if found is None:
+            wrapped = self._root_key.wrap(tenant, month, secrets.token_bytes(KEY_BYTES))
+            found = await self._pool.fetchval(STATEMENTS["add"], tenant, month, wrapped)
+        if found is None:
+            # Another gateway was faster.
+            found = await self._pool.fetchval(STATEMENTS["usable"], tenant, month)
+        assert isinstance(found, int), "erased in the moment it was made"
+        return found
+
+
+def _owner(tenant: TenantId, month: str) -> bytes:
+    return f"{tenant}\0{month}".encode()

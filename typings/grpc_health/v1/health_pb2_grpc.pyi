@@ -1,0 +1,13 @@
+import grpc.aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+
+class HealthServicer: ...
+
+class HealthStub:
+    def __init__(self, channel: grpc.aio.Channel) -> None: ...
+    @property
+    def Check(
+        self,
+    ) -> grpc.aio.UnaryUnaryMultiCallable[HealthCheckRequest, HealthCheckResponse]: ...
+
+def add_HealthServicer_to_server(servicer: HealthServicer, server: grpc.aio.Server) -> None: ...
