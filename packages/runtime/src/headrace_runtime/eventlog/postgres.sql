@@ -10,10 +10,13 @@ select part from created, generate_series(0, partitions - 1) as part;
 -- name: describe
 select log_id, partitions from headrace_log.log;
 
--- name: be_durable
--- Only ever upwards: a server may wait for its standbys too (remote_apply).
-select set_config('synchronous_commit', 'on', false)
-where current_setting('synchronous_commit') in ('off', 'local');
+-- name: prepare_session
+-- Durability only ever upwards: a server may wait for its standbys too (remote_apply). What a
+-- client gave up must not stay in the queue for a head.
+select
+    set_config('client_connection_check_interval', '500ms', false),
+    case when current_setting('synchronous_commit') in ('off', 'local')
+        then set_config('synchronous_commit', 'on', false) end;
 
 -- name: claim
 select headrace_log.claim($1, $2);

@@ -93,7 +93,7 @@ class LogSessions:
             wait_s=self._wait_s,
         )
         try:
-            await session.execute(STATEMENTS["be_durable"])
+            await session.execute(STATEMENTS["prepare_session"])
             check_log(await session.fetchrow(STATEMENTS["describe"]), self._log, self.server)
         except BaseException as fault:
             session.terminate()
