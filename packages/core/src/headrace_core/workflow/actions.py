@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from headrace_core.workflow.canonical import canonical_json
@@ -24,6 +24,11 @@ class ActionDescriptor:
     input_schema: Mapping[str, Any]
     output_schema: Mapping[str, Any] | None = None
     description: str = ""
+    lock: str = field(init=False)
+    """Version and content, so that a changed description is another lock."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lock", _lock(self))
 
     @property
     def repeatable(self) -> bool:
@@ -35,15 +40,14 @@ class ActionDescriptor:
     def attempts(self) -> int:
         return DEFAULT_ATTEMPTS if self.repeatable else 1
 
-    @property
-    def lock(self) -> str:
-        """Version and content, so that a changed description is another lock."""
-        content = {
-            "name": self.name,
-            "effect": self.effect.value,
-            "idempotency": self.idempotency.value,
-            "input": self.input_schema,
-            "output": self.output_schema,
-        }
-        digest = hashlib.sha256(canonical_json(content)).hexdigest()
-        return f"{self.version}#{digest[:16]}"
+
+def _lock(action: ActionDescriptor) -> str:
+    content = {
+        "name": action.name,
+        "effect": action.effect.value,
+        "idempotency": action.idempotency.value,
+        "input": action.input_schema,
+        "output": action.output_schema,
+    }
+    digest = hashlib.sha256(canonical_json(content)).hexdigest()
+    return f"{action.version}#{digest[:16]}"

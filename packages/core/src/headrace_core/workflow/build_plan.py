@@ -6,17 +6,19 @@ from typing import Any
 from headrace_core.ids import PlanHash
 from headrace_core.workflow import model_steps as written
 from headrace_core.workflow.check_references import References
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.duration import duration_ms
 from headrace_core.workflow.graph import successors
 from headrace_core.workflow.joins import Join, JoinKind
 from headrace_core.workflow.level import Level, edges_of, level_of
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model import Defaults, Flow, Step
 from headrace_core.workflow.model_triggers import (
     ManualTrigger,
     ScheduleTrigger,
-    Trigger as WrittenTrigger,
     WebhookTrigger,
+)
+from headrace_core.workflow.model_triggers import (
+    Trigger as WrittenTrigger,
 )
 from headrace_core.workflow.plan import (
     Approval,

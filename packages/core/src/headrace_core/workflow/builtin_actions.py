@@ -1,4 +1,4 @@
-"""Actions that every installation has: `data.*` transforms, `http.*`, `postgres.*`, `ai.extract`."""
+"""Actions that every installation has: `data.*`, `http.*`, `postgres.*` and `ai.extract`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,9 +27,7 @@ def _object(required: Mapping[str, Schema], **optional: Schema) -> Schema:
     }
 
 
-def _data(
-    name: str, title: str, inputs: Schema, output: Schema | None = None
-) -> ActionDescriptor:
+def _data(name: str, title: str, inputs: Schema, output: Schema | None = None) -> ActionDescriptor:
     return ActionDescriptor(
         name=f"data.{name}",
         version="1.0.0",
@@ -152,9 +150,7 @@ def _postgres(name: str, title: str, effect: Effect, idempotency: Idempotency) -
         title=title,
         effect=effect,
         idempotency=idempotency,
-        input_schema=_object(
-            {"connection": _TEXT, "sql": _TEXT}, params=_LIST, max_rows=_COUNT
-        ),
+        input_schema=_object({"connection": _TEXT, "sql": _TEXT}, params=_LIST, max_rows=_COUNT),
         output_schema=_ROWS,
     )
 

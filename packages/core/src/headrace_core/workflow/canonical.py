@@ -1,8 +1,9 @@
 """Canonical JSON as in RFC 8785: equal values have equal bytes, whoever writes them."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from json.encoder import encode_basestring
+from typing import cast
 
 EXACT_INTEGER_MAX = 2**53 - 1
 """Beyond it JSON numbers are not exact everywhere; such a number is refused."""
@@ -17,7 +18,7 @@ def canonical_json(value: object) -> bytes:
 
 def _write(value: object, parts: list[str]) -> None:
     if isinstance(value, str):
-        parts.append(json.dumps(value, ensure_ascii=False))
+        parts.append(encode_basestring(value))
     elif value is None or isinstance(value, bool):
         parts.append({None: "null", True: "true", False: "false"}[value])
     elif isinstance(value, int):
@@ -27,10 +28,10 @@ def _write(value: object, parts: list[str]) -> None:
     elif isinstance(value, float):
         parts.append(_number(value))
     elif isinstance(value, Mapping):
-        _write_members(value, parts)
+        _write_members(cast(Mapping[str, object], value), parts)
     elif isinstance(value, Sequence):
         parts.append("[")
-        for index, item in enumerate(value):
+        for index, item in enumerate(cast(Sequence[object], value)):
             if index:
                 parts.append(",")
             _write(item, parts)
@@ -41,14 +42,21 @@ def _write(value: object, parts: list[str]) -> None:
 
 def _write_members(value: Mapping[str, object], parts: list[str]) -> None:
     parts.append("{")
-    # The RFC sorts by UTF-16 code units, which differs from code points above the first plane.
-    for index, key in enumerate(sorted(value, key=lambda key: key.encode("utf-16-be"))):
+    for index, key in enumerate(_sorted(value)):
         if index:
             parts.append(",")
-        parts.append(json.dumps(key, ensure_ascii=False))
+        parts.append(encode_basestring(key))
         parts.append(":")
         _write(value[key], parts)
     parts.append("}")
+
+
+def _sorted(keys: Iterable[str]) -> list[str]:
+    """By UTF-16 code units, as the RFC wants; these differ from characters above plane 0."""
+    names = list(keys)
+    if all(map(str.isascii, names)):
+        return sorted(names)
+    return sorted(names, key=lambda key: key.encode("utf-16-be"))
 
 
 def _number(value: float) -> str:

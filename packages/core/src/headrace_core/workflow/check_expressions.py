@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.expression import (
     Embedded,
     Problem,
@@ -13,7 +14,6 @@ from headrace_core.workflow.expression import (
     split,
 )
 from headrace_core.workflow.fault import did_you_mean
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.names import Found, Names, bound_problems, mention_problems
 from headrace_core.workflow.report import Report
 from headrace_core.workflow.template import OPENING

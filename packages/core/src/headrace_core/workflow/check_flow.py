@@ -6,10 +6,10 @@ from typing import Any
 
 from headrace_core.workflow.check_expressions import ExpressionCheck
 from headrace_core.workflow.check_steps import check_duration, check_retry
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.expression import TypeChecker
 from headrace_core.workflow.fault import did_you_mean, listed
 from headrace_core.workflow.inputs import schema_fault, value_faults
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model import Flow
 from headrace_core.workflow.model_triggers import (
     EventTrigger,

@@ -1,9 +1,9 @@
 """Checks of the graph: steps and ports exist, no cycle, joins can be reached."""
 
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.fault import did_you_mean, listed
 from headrace_core.workflow.graph import cycles
 from headrace_core.workflow.level import Level, edges_of, ports_of
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model_steps import AtLeast, Step
 from headrace_core.workflow.plan_parts import Edge
 from headrace_core.workflow.report import Report
@@ -66,4 +66,6 @@ def _check_join(step: Step, path: DocumentPath, report: Report) -> None:
         report.at_key("HR-1109", (*path, "join"), "a join without `needs` joins nothing", remedy)
     if step.cancel_others and not (join == "any" or isinstance(join, AtLeast)):
         message = "`cancel_others` belongs to the joins `any` and `at_least`"
-        report.at_key("HR-1109", (*path, "cancel_others"), message, "remove it, or write such a join")
+        report.at_key(
+            "HR-1109", (*path, "cancel_others"), message, "remove it, or write such a join"
+        )

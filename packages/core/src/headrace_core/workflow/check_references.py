@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from headrace_core.workflow.actions import ActionDescriptor
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.fault import did_you_mean, listed
 from headrace_core.workflow.inputs import value_faults
 from headrace_core.workflow.level import Level
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model_steps import FallbackUses, Step
 from headrace_core.workflow.plan_parts import Action, Effect, Idempotency, UsesKind
 from headrace_core.workflow.report import Report

@@ -5,9 +5,9 @@ from typing import Any
 
 from headrace_core.workflow.check_expressions import ExpressionCheck
 from headrace_core.workflow.check_references import References
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.expression import TypeChecker
 from headrace_core.workflow.level import Level
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model import Flow, Step
 from headrace_core.workflow.model_steps import FallbackUses, RecoveredOutput
 from headrace_core.workflow.names import Names

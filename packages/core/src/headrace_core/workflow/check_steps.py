@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.duration import duration_ms
 from headrace_core.workflow.inputs import schema_fault
 from headrace_core.workflow.level import Level
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model_steps import Approval, Case, Retry, Step, Wait
 from headrace_core.workflow.references import ROOTS
 from headrace_core.workflow.report import Report
@@ -56,7 +56,9 @@ def _check_keys(step: Step, path: DocumentPath, report: Report) -> None:
         key = field.rstrip("_")
         if key not in KEYS[kind]:
             message = f"`{key}` means nothing for a step of kind `{kind}`"
-            report.at_key("HR-1109", (*path, key), message, "remove it, or move it to the step it is for")
+            report.at_key(
+                "HR-1109", (*path, key), message, "remove it, or move it to the step it is for"
+            )
 
 
 def _check_durations(step: Step, path: DocumentPath, report: Report) -> None:
@@ -101,7 +103,7 @@ def _check_switch(cases: list[Case], path: DocumentPath, report: Report) -> None
             report.at_value("HR-1207", (*path, index, "port"), message, remedy)
         seen.add(case.port)
         if case.when is None and index < len(cases) - 1:
-            message = f"the case {case.port!r} has no `when` but is not the last: those after it are never taken"
+            message = f"the cases after {case.port!r} are never taken, since it has no `when`"
             report.at_value("HR-1207", (*path, index), message, "add `when`, or move it to the end")
 
 
@@ -135,7 +137,7 @@ def is_time(text: str) -> bool:
     if not _TIME.fullmatch(text):
         return False
     try:
-        datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
+        datetime.fromisoformat(re.sub(r"\.\d+", "", text))
     except ValueError:
         return False
     return True

@@ -1,8 +1,8 @@
 """Definition to plan, or every fault found at once.
 
-    result = compile_definition(text, Catalogue())
-    if isinstance(result, Plan): ...        # publish it: plan_to_json(result), result.lock
-    else: print(render_faults(result, text, "my.flow.yaml"))
+result = compile_definition(text, Catalogue())
+if isinstance(result, Plan): ...        # publish it: plan_to_json(result), result.lock
+else: print(render_faults(result, text, "my.flow.yaml"))
 """
 
 import hashlib
@@ -17,10 +17,11 @@ from headrace_core.workflow.check_graph import check_count, check_graph
 from headrace_core.workflow.check_references import References
 from headrace_core.workflow.check_scopes import ScopeCheck
 from headrace_core.workflow.check_steps import check_step
+from headrace_core.workflow.document import Document, DocumentPath, from_data
 from headrace_core.workflow.executable import check_executable
 from headrace_core.workflow.fault import Fault
 from headrace_core.workflow.level import Level, levels
-from headrace_core.workflow.loader import Document, DocumentPath, from_data, load
+from headrace_core.workflow.loader import load
 from headrace_core.workflow.model import Flow
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.report import Report

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from headrace_core.workflow.expression import text_of
+from headrace_core.workflow.json_values import text_of
 
 Arguments = Mapping[str, Any]
 
@@ -51,8 +51,10 @@ def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     result = dict(first)
     for key, value in second.items():
         before = result.get(key)
-        both = isinstance(before, dict) and isinstance(value, dict)
-        result[key] = _merged(cast(dict[str, Any], before), value) if both else value
+        if isinstance(before, dict) and isinstance(value, dict):
+            result[key] = _merged(cast(dict[str, Any], before), cast(dict[str, Any], value))
+        else:
+            result[key] = value
     return result
 
 
@@ -137,7 +139,7 @@ def _filter(arguments: Arguments) -> Any:
 
 
 def _holds(value: Any, wanted: Any) -> bool:
-    operators: dict[str, Any] = wanted if isinstance(wanted, dict) else {"equals": wanted}
+    operators = cast(dict[str, Any], wanted) if isinstance(wanted, dict) else {"equals": wanted}
     return all(_OPERATORS[name](value, operand) for name, operand in operators.items())
 
 
@@ -186,13 +188,13 @@ def _lookup(arguments: Arguments) -> Any:
 
 def _field(item: Any, path: str) -> Any:
     """The member, or the value at the end of a dotted path; a member of that very name wins."""
-    if isinstance(item, dict) and path in item:
-        return cast(dict[str, Any], item)[path]
+    whole = _members(item)
+    if path in whole:
+        return whole[path]
+    value = item
     for key in path.split("."):
-        if not isinstance(item, dict) or key not in item:
-            return _MISSING
-        item = cast(dict[str, Any], item)[key]
-    return item
+        value = _members(value).get(key, _MISSING)
+    return value
 
 
 _ACTIONS: Mapping[str, Callable[[Arguments], Any]] = {

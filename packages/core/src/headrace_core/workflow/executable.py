@@ -8,7 +8,7 @@ refused path stands for all below it. To make something executable, move its lin
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from headrace_core.workflow.loader import DocumentPath
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.report import Report
 
 EXECUTED: frozenset[str] = frozenset(

@@ -6,12 +6,8 @@ Measured traps of the engine that are dealt with here: errors come back as value
 `filter` take quadratic time; objects are iterated in random order.
 """
 
-import base64
-import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -24,6 +20,7 @@ from headrace_core.workflow.diagnosis import (
     compile_problems,
     evaluation_message,
 )
+from headrace_core.workflow.json_values import NotJson, kind_of, text_of, to_json
 from headrace_core.workflow.references import ROOTS, References
 from headrace_core.workflow.template import (
     Constant,
@@ -107,19 +104,12 @@ def evaluate_bool(expression: Expression, names: Names) -> bool | ExprError:
     value = evaluate(expression, names)
     if value is True or value is False or isinstance(value, ExprError):
         return value
-    return ExprError(f"the condition gave {_kind(value)}, not true or false", expression.source)
+    return ExprError(f"the condition gave {kind_of(value)}, not true or false", expression.source)
 
 
 def render(template: Template, names: Names) -> JsonValue | ExprError:
     """The template with every expression replaced by its value, or the first error."""
     return _render(template.node, names)
-
-
-def text_of(value: JsonValue) -> str:
-    """How a value reads inside text: strings as they are, everything else as its JSON."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 class TypeChecker:
@@ -205,8 +195,8 @@ def _evaluate_program(expression: Expression, names: Names) -> JsonValue | ExprE
         value = program.compiled.eval(data=_pruned(program.paths, names))
         if value.type() == cel.Type.ERROR:
             return ExprError(evaluation_message(str(value.plain_value())), source)
-        return _to_json(value.plain_value())
-    except _NotJson as fault:
+        return to_json(value.plain_value())
+    except NotJson as fault:
         return ExprError(str(fault), source)
     except TypeError:
         return ExprError("the result is an optional; end it with .orValue(...)", source)
@@ -225,7 +215,7 @@ def _pruned(paths: Iterable[tuple[str, ...]], names: Names) -> dict[str, Any]:
             if key not in source:
                 break
             source = source[key]
-            if depth == last or not isinstance(source, dict):
+            if depth == last or source.__class__ is not dict:
                 target[key] = source
                 break
             target = target.setdefault(key, {})
@@ -284,12 +274,12 @@ def _bounded_in_order(value: Any) -> Any:
     """What `map` and `filter` go through: short lists, and the keys of objects in order."""
     if isinstance(value, dict):
         value = sorted(cast(dict[str, Any], value))
-    if isinstance(value, list) and len(cast(list[Any], value)) > LIST_ITEMS_MAX:
-        count = len(cast(list[Any], value))
+    count = len(cast(list[Any], value)) if isinstance(value, list) else 0
+    if count > LIST_ITEMS_MAX:
         raise ValueError(
             f"map and filter take at most {LIST_ITEMS_MAX} items, not {count}; use a foreach step"
         )
-    return value
+    return cast(Any, value)
 
 
 def _guarded(source: str) -> str:
@@ -310,70 +300,29 @@ def _uses_has(source: str) -> bool:
     return "has" in source and any(token.text == "has" for token in tokens(source))
 
 
-class _NotJson(Exception):
-    """A value that JSON does not have."""
-
-
-def _to_json(value: Any) -> JsonValue:
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise _NotJson(f"the result {value} is not a JSON number")
-        return value
-    if isinstance(value, list):
-        return [_to_json(item) for item in cast(list[Any], value)]
-    if isinstance(value, dict):
-        return _object(cast(dict[Any, Any], value))
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, timedelta):
-        return _seconds(value)
-    if isinstance(value, (bytes, bytearray)):
-        return base64.b64encode(value).decode()
-    raise _NotJson(f"the result is a {type(value).__name__}, which JSON does not have")
-
-
-def _object(value: dict[Any, Any]) -> JsonValue:
-    """Sorted, since the engine gives members in an order that differs per process."""
-    members = {text_of(_to_json(key)): _to_json(one) for key, one in value.items()}
-    return {key: members[key] for key in sorted(members)}
-
-
-def _seconds(value: timedelta) -> str:
-    """A duration as in the JSON form of protocol buffers: `5400s`, `0.25s`."""
-    microseconds = value // timedelta(microseconds=1)
-    sign = "-" if microseconds < 0 else ""
-    whole, rest = divmod(abs(microseconds), 1_000_000)
-    return f"{sign}{whole}" + (f".{rest:06}".rstrip("0") if rest else "") + "s"
-
-
 def _missing_on_path(path: Sequence[str | int], names: Names) -> str:
     value: Any = names
     walked = ""
     for key in path:
-        try:
-            if isinstance(key, int) and not isinstance(value, list):
-                raise TypeError
-            value = value[key]
-        except (KeyError, IndexError):
-            size = f" of {len(value)}" if isinstance(value, list) else ""
-            where = f"{walked}{size}" if walked else "the names known here"
-            return f"there is no {key!r} in {where}"
-        except TypeError:
-            return f"{walked} is {_kind(value)} and has no {key!r}"
+        following = _at(value, key)
+        if following is _NOTHING:
+            break
+        value = following
         walked += f"[{key}]" if isinstance(key, int) else f".{key}" if walked else key
-    raise AssertionError("a path that leads somewhere has a value")
+    else:
+        raise AssertionError("a path that leads somewhere has a value")
+    if not walked:
+        return f"{key!r} is not known here"
+    if isinstance(value, Mapping if isinstance(key, str) else list):
+        return f"there is no {key!r} in {walked}"
+    return f"{walked} is {kind_of(value)} and has no {key!r}"
 
 
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    kinds: Iterable[tuple[type, str]] = (
-        (bool, "a bool"),
-        (str, "a text"),
-        (int, "a number"),
-        (float, "a number"),
-        (list, "a list"),
-    )
-    return next((name for kind, name in kinds if isinstance(value, kind)), "an object")
+_NOTHING: Any = object()
+
+
+def _at(value: Any, key: str | int) -> Any:
+    if isinstance(key, int):
+        items = cast(list[Any], value) if isinstance(value, list) else []
+        return items[key] if key < len(items) else _NOTHING
+    return cast(Any, value).get(key, _NOTHING) if isinstance(value, Mapping) else _NOTHING

@@ -53,7 +53,7 @@ def upstream(needs: Needs) -> dict[str, frozenset[str]]:
 
 def cycles(needs: Needs) -> list[tuple[str, ...]]:
     """One cycle per knot of steps, as a path that ends where it began: (a, b, a)."""
-    left = {step for step in needs} - set(topological_order(needs))
+    left = set(needs) - set(topological_order(needs))
     found: list[tuple[str, ...]] = []
     for start in sorted(left):
         if start in left:
@@ -72,9 +72,8 @@ def _way_back(start: str, needs: Needs, among: set[str]) -> tuple[str, ...] | No
         for source in sorted(set(needs[step]) & among):
             if source == start:
                 path = [start, step]
-                while step != start:
-                    step = came_from[step]
-                    path.append(step)
+                while path[-1] != start:
+                    path.append(came_from[path[-1]])
                 return tuple(path)
             if source not in came_from:
                 came_from[source] = step

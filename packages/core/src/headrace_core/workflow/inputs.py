@@ -46,9 +46,7 @@ def value_faults(schema: Mapping[str, Any], value: Any) -> list[ValueFault]:
     return _faults(_key(schema), value, ())
 
 
-def checked_inputs(
-    inputs: Sequence[Input], value: Any
-) -> tuple[dict[str, Any], list[ValueFault]]:
+def checked_inputs(inputs: Sequence[Input], value: Any) -> tuple[dict[str, Any], list[ValueFault]]:
     """The inputs with defaults filled in, and every fault; with a fault they are not to be used.
 
     An integer that was sent as 3.0 becomes 3, since expressions tell the two apart.
@@ -94,7 +92,7 @@ def _completed(schema: Mapping[str, Any], value: Any) -> Any:
         return _completed_object(schema["properties"], cast(dict[str, Any], value))
     if isinstance(value, list) and isinstance(schema.get("items"), Mapping):
         return [_completed(schema["items"], item) for item in cast(list[Any], value)]
-    return value
+    return cast(Any, value)
 
 
 def _completed_object(properties: Mapping[str, Any], value: dict[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.graph import topological_order, upstream
 from headrace_core.workflow.joins import ERROR_PORT
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model import Step
 from headrace_core.workflow.plan_parts import Edge
 
@@ -36,9 +36,7 @@ def level_of(
     outer: frozenset[str] = frozenset(),
     aliases: tuple[str, ...] = (),
 ) -> Level:
-    needs = {
-        name: tuple(edge.source for edge in edges_of(step)) for name, step in steps.items()
-    }
+    needs = {name: tuple(edge.source for edge in edges_of(step)) for name, step in steps.items()}
     return Level(steps, path, needs, topological_order(needs), upstream(needs), outer, aliases)
 
 

@@ -4,10 +4,9 @@ Only what JSON has: no tags, no merge keys, no second document. Text is read as 
 events, with bounds on bytes, nodes, depth and aliases, so that a bomb costs nothing.
 """
 
-import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from ruamel.yaml import YAML
@@ -22,105 +21,30 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from headrace_core.workflow.canonical import EXACT_INTEGER_MAX
+from headrace_core.workflow.document import (
+    DEPTH_MAX,
+    NODES_MAX,
+    Document,
+    DocumentPath,
+    Place,
+    Span,
+    too_large,
+)
 from headrace_core.workflow.fault import Fault, in_order, path_text
+from headrace_core.workflow.scalars import JsonScalar, NotExact, plain_scalar
 
 TEXT_BYTES_MAX: Final = 1_048_576
-NODES_MAX: Final = 50_000
-DEPTH_MAX: Final = 64
 ALIASES_MAX: Final = 50
 
-DocumentPath = tuple[str | int, ...]
-
-_NULL = frozenset({"", "~", "null", "Null", "NULL"})
-_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INT = re.compile(r"[-+]?[0-9]+")
-_OCTAL = re.compile(r"0o[0-7]+")
-_HEX = re.compile(r"0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_PRINTABLE = re.compile(
     "[^\\t\\x20-\\x7e\\x85\\xa0-\\ud7ff\\ue000-\\ufffd\\U00010000-\\U0010ffff]"
 )
-_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Counted from 1; `end` is the column after the last one on the first line."""
-
-    line: int
-    column: int
-    end: int
-
-    @property
-    def width(self) -> int:
-        return self.end - self.column
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a value stands, and its key where it has one. `style` is the scalar's quoting."""
-
-    value: Span
-    key: Span | None = None
-    style: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """`data` is None only where the text could not be read at all."""
-
-    data: Any
-    text: str = ""
-    places: Mapping[DocumentPath, Place] = field(default_factory=dict[DocumentPath, Place])
-
-    def place_of(self, path: DocumentPath) -> Place | None:
-        """The place of the path or of the nearest thing around it."""
-        for length in range(len(path), -1, -1):
-            place = self.places.get(path[:length])
-            if place is not None:
-                return place
-        return None
-
-    def key_span(self, path: DocumentPath) -> Span | None:
-        place = self.places.get(path)
-        if place is None:
-            near = self.place_of(path)
-            return near.key or near.value if near else None
-        return place.key or place.value
-
-    def value_span(self, path: DocumentPath) -> Span | None:
-        place = self.place_of(path)
-        return place.value if place else None
-
-    def span_inside(self, path: DocumentPath, value: str, offset: int, length: int) -> Span | None:
-        """Where characters of a text value stand in the source.
-
-        Exact for texts written on one line and for literal blocks; else where the value begins.
-        """
-        place = self.places.get(path)
-        if place is None:
-            return self.value_span(path)
-        line_offset = value.count("\n", 0, offset)
-        start = value.rfind("\n", 0, offset) + 1
-        end = value.find("\n", offset)
-        piece = value[start : end if end >= 0 else len(value)]
-        line = place.value.line + line_offset + (1 if place.style in ("|", ">") else 0)
-        lines = self.text.splitlines()
-        if not piece or line > len(lines) or (line_offset and place.style != "|"):
-            return place.value
-        first = place.value.column - 1 if line == place.value.line else 0
-        found = lines[line - 1].find(piece, first)
-        if found < 0:
-            return place.value
-        column = found + offset - start + 1
-        return Span(line, column, column + max(1, min(length, len(piece) - (offset - start))))
 
 
 def load(text: str | bytes) -> tuple[Document, list[Fault]]:
     """The document as far as it could be read, and every fault of the text."""
     if len(text) > TEXT_BYTES_MAX or (isinstance(text, str) and _too_long(text)):
-        return Document(None), [_too_large(f"a definition has at most {TEXT_BYTES_MAX} bytes")]
+        return Document(None), [too_large(f"a definition has at most {TEXT_BYTES_MAX} bytes")]
     if isinstance(text, bytes):
         try:
             text = text.decode("utf-8-sig")
@@ -130,49 +54,8 @@ def load(text: str | bytes) -> tuple[Document, list[Fault]]:
     return _Builder(text).build()
 
 
-def from_data(data: Any) -> tuple[Document, list[Fault]]:
-    """A document that came as JSON: the same bounds, no places."""
-    nodes = 0
-    stack: list[tuple[Any, DocumentPath]] = [(data, ())]
-    faults: list[Fault] = []
-    while stack:
-        node, path = stack.pop()
-        nodes += 1
-        if nodes > NODES_MAX or len(path) > DEPTH_MAX:
-            message = f"a definition has at most {NODES_MAX} values, {DEPTH_MAX} deep"
-            return Document(None), [_too_large(message)]
-        if isinstance(node, dict):
-            stack.extend((value, (*path, str(key))) for key, value in _members(node))
-        elif isinstance(node, list):
-            stack.extend((value, (*path, index)) for index, value in enumerate(_items(node)))
-        elif not _is_exact(node):
-            message = f"{str(node)[:40]} is no number that JSON carries exactly"
-            faults.append(Fault("HR-1008", message, "write it as text", path_text(path)))
-    return Document(data), in_order(faults)
-
-
-def _members(node: Any) -> Sequence[tuple[Any, Any]]:
-    return list(node.items())
-
-
-def _items(node: Any) -> Sequence[Any]:
-    return node
-
-
-def _is_exact(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return not isinstance(value, int) or abs(value) <= EXACT_INTEGER_MAX
-
-
 def _too_long(text: str) -> bool:
     return len(text.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX
-
-
-def _too_large(message: str, span: Span | None = None) -> Fault:
-    remedy = "split the flow into sub-flows; large data belongs in inputs or blobs"
-    place = (span.line, span.column, span.end) if span else (0, 0, 0)
-    return Fault("HR-1006", message, remedy, "", *place)
 
 
 class _Stop(Exception):
@@ -184,7 +67,7 @@ class _Open:
     """A mapping or sequence that is being read. `size` counts the nodes in it, aliases
     expanded."""
 
-    data: Any
+    data: dict[str, Any] | list[Any]
     path: DocumentPath
     anchor: str | None
     span: Span
@@ -205,7 +88,7 @@ class _Builder:
 
     def __init__(self, text: str) -> None:
         self._text = text
-        self._lines = text.splitlines()
+        self._lines: list[str] = text.splitlines()
         self._faults: list[Fault] = []
         self._places: dict[DocumentPath, Place] = {}
         self._stack: list[_Open] = []
@@ -256,12 +139,12 @@ class _Builder:
         self._count(1, span)
         self._check_tag(event, span)
         if len(self._stack) >= DEPTH_MAX:
-            self._faults.append(_too_large(f"nesting is deeper than {DEPTH_MAX}", span))
+            self._faults.append(too_large(f"nesting is deeper than {DEPTH_MAX}", span))
             raise _Stop
         if self._is_key():
             self._bad_key(span)
         path = self._path()
-        data: Any = {} if isinstance(event, MappingStartEvent) else []
+        data: dict[str, Any] | list[Any] = {} if isinstance(event, MappingStartEvent) else []
         if event.anchor:
             self._anchors[event.anchor] = None
         self._place(path, span, "")
@@ -281,7 +164,7 @@ class _Builder:
         if self._is_key():
             self._key(event.value, span, style)
             return
-        value = self._value(event.value, span) if not style else event.value
+        value = self._plain(event.value, span) if not style else event.value
         if event.anchor:
             self._anchors[event.anchor] = _Anchored(value, 1)
         self._place(self._path(), span, style)
@@ -335,34 +218,13 @@ class _Builder:
             parent.data[parent.key] = value
         parent.key = None
 
-    def _value(self, text: str, span: Span) -> Any:
-        """YAML 1.2 core schema: `on` and `yes` are texts, 017 is seventeen."""
-        if text in _NULL:
-            return None
-        if text in _BOOL:
-            return _BOOL[text]
-        if _INT.fullmatch(text):
-            return self._integer(text, 10, span)
-        if _OCTAL.fullmatch(text):
-            return self._integer(text[2:], 8, span)
-        if _HEX.fullmatch(text):
-            return self._integer(text[2:], 16, span)
-        if _NOT_FINITE.fullmatch(text):
-            return self._no_number(text, span)
-        if _FLOAT.fullmatch(text):
-            number = float(text)
-            return number if abs(number) != float("inf") else self._no_number(text, span)
-        return text
-
-    def _integer(self, digits: str, radix: int, span: Span) -> int:
-        if len(digits) > 64 or abs(int(digits, radix)) > EXACT_INTEGER_MAX:
-            return self._no_number(digits, span)
-        return int(digits, radix)
-
-    def _no_number(self, text: str, span: Span) -> int:
-        message = f"{text[:40]} is no number that JSON carries exactly"
-        self._fault("HR-1008", message, "write it in quotes, as text", span)
-        return 0
+    def _plain(self, text: str, span: Span) -> JsonScalar:
+        try:
+            return plain_scalar(text)
+        except NotExact:
+            message = f"{text[:40]} is no number that JSON carries exactly"
+            self._fault("HR-1008", message, "write it in quotes, as text", span)
+            return 0
 
     def _is_key(self) -> bool:
         return (
@@ -395,7 +257,7 @@ class _Builder:
         self._nodes += nodes
         if self._nodes > NODES_MAX:
             message = f"a definition has at most {NODES_MAX} values, aliases expanded"
-            self._faults.append(_too_large(message, span))
+            self._faults.append(too_large(message, span))
             raise _Stop
 
     def _check_tag(self, event: Any, span: Span) -> None:
@@ -406,12 +268,12 @@ class _Builder:
             self._fault("HR-1003", message, "remove the tag; quote a value to make it text", span)
 
     def _span(self, event: Any) -> Span:
-        start, end = event.start_mark, event.end_mark
-        line, column = start.line + 1, start.column + 1
-        if end.line == start.line:
-            return Span(line, column, end.column + 1)
-        width = len(self._lines[start.line].rstrip()) if start.line < len(self._lines) else 0
-        return Span(line, column, max(width + 1, column + 1))
+        row: int = event.start_mark.line
+        column: int = event.start_mark.column + 1
+        if event.end_mark.line == row:
+            return Span(row + 1, column, event.end_mark.column + 1)
+        width = len(self._lines[row].rstrip()) if row < len(self._lines) else 0
+        return Span(row + 1, column, max(width + 1, column + 1))
 
     def _fault(self, code: str, message: str, remedy: str, span: Span | None) -> None:
         place = (span.line, span.column, span.end) if span else (0, 0, 0)

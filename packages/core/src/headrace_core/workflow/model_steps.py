@@ -223,10 +223,14 @@ class Step(Model):
     def _one_kind(self) -> "Step":
         kinds = [kind for kind in STEP_KINDS if kind in self.model_fields_set]
         if not kinds:
-            raise PydanticCustomError("no_kind", "a step needs one of " + ", ".join(STEP_KINDS))
+            raise PydanticCustomError(
+                "no_kind", "a step needs one of {kinds}", {"kinds": ", ".join(STEP_KINDS)}
+            )
         if len(kinds) > 1:
             raise PydanticCustomError(
-                "many_kinds", "a step is of one kind, not of several: " + ", ".join(kinds)
+                "many_kinds",
+                "a step is of one kind, not of several: {kinds}",
+                {"kinds": ", ".join(kinds)},
             )
         return self
 

@@ -102,9 +102,7 @@ def _secret_problems(mention: Mention, names: Names) -> Iterator[Found]:
         yield "HR-1303", _problem(message, "write secrets.NAME", mention.offset, "secrets")
 
 
-def _member_problems(
-    mention: Mention, noun: str, members: Iterable[str]
-) -> Iterator[Found]:
+def _member_problems(mention: Mention, noun: str, members: Iterable[str]) -> Iterator[Found]:
     known = frozenset(members)
     if mention.keys and mention.keys[0] not in known:
         name = mention.keys[0]

@@ -142,9 +142,9 @@ def _bound_variables(tokens: Sequence[Token]) -> Iterator[Token]:
         if token.text not in MACROS or not index or tokens[index - 1].text != ".":
             continue
         variable = index + 2
-        if _text(tokens, index + 1) == "(" and _text(tokens, variable + 1) == ",":
-            if tokens[variable].kind is TokenKind.NAME:
-                yield tokens[variable]
+        is_binding = _text(tokens, index + 1) == "(" and _text(tokens, variable + 1) == ","
+        if is_binding and tokens[variable].kind is TokenKind.NAME:
+            yield tokens[variable]
 
 
 def _mention(tokens: Sequence[Token], index: int) -> Mention:

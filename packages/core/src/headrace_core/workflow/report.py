@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
+from headrace_core.workflow.document import Document, DocumentPath, Span
 from headrace_core.workflow.fault import Fault, in_order, path_text
-from headrace_core.workflow.loader import Document, DocumentPath, Span
 
 
 class Report:

@@ -4,7 +4,7 @@ Draft-07, because yaml-language-server and the editors built on it read draft-07
 """
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
@@ -61,11 +61,11 @@ def flow_schema() -> dict[str, Any]:
 def _without_titles(node: Any) -> Any:
     """Class names say nothing to the reader of a schema; a property named `title` stays."""
     if isinstance(node, list):
-        return [_without_titles(item) for item in node]
+        return [_without_titles(item) for item in cast(list[Any], node)]
     if not isinstance(node, dict):
         return node
     return {
         key: _without_titles(value)
-        for key, value in node.items()
+        for key, value in cast(dict[str, Any], node).items()
         if not (key == "title" and isinstance(value, str))
     }

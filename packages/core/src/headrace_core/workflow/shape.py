@@ -14,8 +14,8 @@ from typing import Any, cast, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.fault import did_you_mean, listed
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model import Flow
 from headrace_core.workflow.model_types import NEED_PATTERN
 from headrace_core.workflow.report import Report

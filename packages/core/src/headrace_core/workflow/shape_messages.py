@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.duration import PATTERN as DURATION_PATTERN
-from headrace_core.workflow.loader import DocumentPath
 from headrace_core.workflow.model_types import (
     ACTION_PATTERN,
     FLOW_NAME_PATTERN,
