@@ -91,6 +91,7 @@ class Projection:
 
     async def read_once(self, ends: list[int]) -> int:
         """Take in what the partitions have up to `ends`, at most one batch of each."""
+        self.memory.trim()
         behind = [
             (tail.partition, tail.position)
             for tail in self.tails

@@ -6,6 +6,7 @@ session has come back to where the last one was, so that nobody sees a run go ba
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from headrace_core.errors import Unavailable
 from headrace_core.ids import RunId, TenantId, partition_of, slot_of
@@ -21,6 +22,10 @@ from headrace_history.domain.turns import JournalTurn
 from headrace_runtime.clock import Clock
 from headrace_runtime.eventlog.port import EventLog
 from headrace_runtime.telemetry import Logger
+
+
+class PartitionStopped(Unavailable):
+    """The projection of a partition met a record that it cannot take in."""
 
 
 class Projector:
@@ -97,6 +102,10 @@ class Projector:
                 self._ends[partition] = end
                 self._woken.set()
 
+    async def moved(self) -> None:
+        """Until the projector has looked at the log once more."""
+        await self._moved.wait()
+
     def open_run(self, tenant: TenantId, run: RunId) -> OpenRun | None:
         """The run in memory. The answer is for now: it may change at the next await."""
         if self._projection is None:
@@ -121,12 +130,13 @@ class Projector:
         await self._pass(partition, ends[partition], wait_s)
 
     async def passed_ends(self, wait_s: float) -> None:
-        """As `passed_end`, for every partition."""
+        """As `passed_end`, for every partition that goes on."""
         await self._started(wait_s)
         ends = await self._log.ends()
         self.hint(list(enumerate(ends)))
         for partition, end in enumerate(ends):
-            await self._pass(partition, end, wait_s)
+            with suppress(PartitionStopped):
+                await self._pass(partition, end, wait_s)
 
     async def flush(self, tenant: TenantId) -> None:
         """Everything of this tenant that was taken in until now is in the database afterwards."""
@@ -146,7 +156,7 @@ class Projector:
         try:
             async with asyncio.timeout(wait_s):
                 while not self._seen:
-                    await self._moved.wait()
+                    await self.moved()
         except TimeoutError:
             raise Unavailable("history is starting: try again in a moment") from None
 
@@ -154,7 +164,7 @@ class Projector:
         try:
             async with asyncio.timeout(wait_s):
                 while not self._is_past(partition, max(end, self._seen[partition])):
-                    await self._moved.wait()
+                    await self.moved()
         except TimeoutError:
             raise Unavailable(
                 f"history has not caught up with partition {partition} in {wait_s:.0f} s: "
@@ -162,12 +172,12 @@ class Projector:
             ) from None
 
     def _is_past(self, partition: int, end: int) -> bool:
-        """Raises Unavailable with the reason if the partition will not get there."""
+        """Raises PartitionStopped with the reason if the partition will not get there."""
         if self._projection is None:
             return False
         tail = self._projection.tails[partition]
         if tail.position >= end:
             return True
         if tail.stopped is not None:
-            raise Unavailable(f"{tail.stopped.code}: {tail.stopped}") from tail.stopped
+            raise PartitionStopped(f"{tail.stopped.code}: {tail.stopped}") from tail.stopped
         return False

@@ -1,7 +1,7 @@
 """The runs that the projector holds in memory, over all partitions.
 
-A run that ended leaves with its flush. Open runs that wait stay until there are too many; the one
-that was quiet for longest leaves first and is loaded again with its next turn.
+A run that ended leaves after its flush. Open runs that wait stay until there are too many; the
+one that was quiet for longest leaves first and is loaded again with its next turn.
 """
 
 from headrace_core.ids import RunId
@@ -24,7 +24,7 @@ class RunsInMemory:
     def add_loaded(self, open_run: OpenRun) -> None:
         """A run from the projections; it leaves again if no turn follows."""
         self.add(open_run)
-        self._rest(open_run)
+        self._quiet[open_run.row.run] = open_run
 
     def took(self, open_run: OpenRun, size: int) -> None:
         """A turn was added; a run that ended or has filled a chunk is due at the next flush."""
@@ -39,16 +39,14 @@ class RunsInMemory:
     def written(self, open_run: OpenRun) -> None:
         """A flush with this run has committed."""
         self.bytes -= open_run.written()
-        if open_run.turns:
-            return
-        run = open_run.row.run
-        if open_run.row.ended:
-            del self.runs[run]
-            return
-        self._rest(open_run)
+        if not open_run.turns:
+            self._quiet[open_run.row.run] = open_run
 
-    def _rest(self, open_run: OpenRun) -> None:
-        self._quiet[open_run.row.run] = open_run
-        if len(self._quiet) > self._quiet_runs_max:
+    def trim(self) -> None:
+        """Let go of runs. Only the reader of the log calls this, before it looks which runs of a
+        batch are here: one that left while others are loaded would be taken for a new one."""
+        for run in [run for run, open_run in self._quiet.items() if open_run.row.ended]:
+            del self._quiet[run], self.runs[run]
+        while len(self._quiet) > self._quiet_runs_max:
             oldest = next(iter(self._quiet))
             del self._quiet[oldest], self.runs[oldest]

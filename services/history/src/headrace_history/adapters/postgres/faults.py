@@ -11,6 +11,7 @@ _PASSING = (
     OSError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
@@ -23,6 +24,9 @@ def passing_faults() -> Generator[None]:
     """What goes away by itself becomes Unavailable; the rest is a bug and stays what it is."""
     try:
         yield
+    except ValueError:
+        # asyncpg's word for a wrong argument is an interface error too, but it stays wrong.
+        raise
     except _PASSING as fault:
         raise Unavailable(
             f"history's database does not answer: {fault or type(fault).__name__}"

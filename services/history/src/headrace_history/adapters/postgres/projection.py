@@ -11,7 +11,7 @@ from operator import attrgetter
 from pathlib import Path
 from uuid import uuid4
 
-from headrace_core.errors import Fenced, Unavailable, WrongLog
+from headrace_core.errors import Fenced, SetupError, WrongLog
 from headrace_core.ids import RunId, StepKey, TenantId
 from headrace_history.adapters.postgres.faults import passing_faults
 from headrace_history.adapters.postgres.literals import row_literal
@@ -44,12 +44,13 @@ def statement(name: str, schema: str) -> str:
 
 
 class PostgresProjection:
-    """ProjectionStore. `owner` is drawn at start: whoever claims last may write."""
+    """ProjectionStore. An owner is drawn with each claim: whoever claims last may write, also
+    against a transaction of its own whose end it never heard of."""
 
     def __init__(self, dsn: str, schemas: TenantSchemas) -> None:
         self._dsn = dsn
         self._schemas = schemas
-        self._owner = uuid4().hex
+        self._owner = ""
         self._session: Session | None = None
 
     async def close(self) -> None:
@@ -58,6 +59,7 @@ class PostgresProjection:
 
     async def claim(self, log_id: bytes, partitions: int) -> Sequence[Watermark]:
         session = await self._connected()
+        self._owner = uuid4().hex
         with passing_faults():
             rows = await session.fetch(
                 STATEMENTS["claim_watermarks"], log_id, partitions, self._owner
@@ -120,12 +122,13 @@ class PostgresProjection:
             _add_tenant(script, copies, names[tenant], flush.tenants[tenant])
         with passing_faults():
             async with session.transaction():
+                # First, so that a projector that was fenced writes nothing and says why.
+                await self._move_watermarks(session, flush.watermarks)
                 await session.execute("".join(script))
                 for schema, table, columns, rows in copies:
                     await session.copy_records_to_table(
                         table, schema_name=schema, columns=columns, records=rows
                     )
-                await self._move_watermarks(session, flush.watermarks)
 
     async def _move_watermarks(self, session: Session, marks: Sequence[Watermark]) -> None:
         moved = await session.execute(
@@ -146,11 +149,14 @@ class PostgresProjection:
 
     async def _connected(self) -> Session:
         if self._session is None or self._session.is_closed():
-            self._session = await open_connection(
-                self._dsn, application_name="headrace-history-projector"
-            )
-            if await self._session.fetchval("show standard_conforming_strings") != "on":
-                raise Unavailable("the database has standard_conforming_strings off: turn it on")
+            with passing_faults():
+                session = await open_connection(
+                    self._dsn, application_name="headrace-history-projector"
+                )
+                conforming = await session.fetchval("show standard_conforming_strings")
+            if conforming != "on":
+                raise SetupError("the database has standard_conforming_strings off: turn it on")
+            self._session = session
         return self._session
 
 
