@@ -86,7 +86,7 @@ class Owner:
         self.seen: dict[int, list[str]] = {}
         self._log = log
         self._log_id = log_id
-        self._notes = notes
+        self.notes = notes
         self._folds: dict[int, _Fold] = {}
         self._calls = 0
         self._values = 0
@@ -96,7 +96,7 @@ class Owner:
         self.places.pop(partition, None)
         nonce = f"{self.name}#{self._next_call()}"
         epoch = await self._log.claim(partition, claim_record(self._log_id, partition, nonce))
-        self._notes.claims.append((partition, epoch, nonce))
+        self.notes.claims.append((partition, epoch, nonce))
         fold = self._folds.setdefault(partition, _Fold(LogFilter(self._log_id)))
         own = ""
         while fold.offset <= epoch:
@@ -115,18 +115,18 @@ class Owner:
         try:
             acknowledged = await self._log.append(batches)
         except Fenced as fenced:
-            self._notes.refused.extend(writes.values())
+            self.notes.refused.extend(writes.values())
             # A refusal that named nothing would leave the owner in place, refused again and again.
             self._forget(fenced.partitions)
             return dict.fromkeys(values, False)
         except UnclearAppend:
-            self._notes.unclear.extend(writes.values())
+            self.notes.unclear.extend(writes.values())
             self._forget(values)
             return dict.fromkeys(values, False)
         acted: dict[int, bool] = {}
         for ack in acknowledged:
             write = writes[ack.partition]
-            self._notes.acknowledged.append((write, ack.base_offset))
+            self.notes.acknowledged.append((write, ack.base_offset))
             acted[ack.partition] = await self._judge(write, ack.base_offset)
         return acted
 
@@ -137,11 +137,11 @@ class Owner:
             return False
         if base > place.next_offset:
             if await self.has_been_overtaken(write, base):
-                self._notes.fenced_by_gap += 1
+                self.notes.fenced_by_gap += 1
                 self._forget([write.partition])
                 return False
-            self._notes.gaps_survived += 1
-        self._notes.acted.extend(
+            self.notes.gaps_survived += 1
+        self.notes.acted.extend(
             (write.partition, offset, value) for offset, value in enumerate(write.values, base)
         )
         place.next_offset = base + len(write.values)
