@@ -40,7 +40,12 @@ class Follower:
         row = await self._replayer.row(tenant, run)
         plan, sequence, ended = row.plan, after_sequence, row.ended
         with self._live.subscribe(run) as subscription:
-            while turns := await self._replayer.turns_now(tenant, run, sequence, BACKLOG_CHUNKS):
+            while True:
+                # What came until now is read below; the queue is for what comes meanwhile.
+                subscription.restart()
+                turns = await self._replayer.turns_now(tenant, run, sequence, BACKLOG_CHUNKS)
+                if not turns:
+                    break
                 followed, sequence = await self._present(tenant, run, plan, turns, sequence)
                 yield followed
                 if followed.ended:

@@ -27,15 +27,13 @@ class Subscription:
         self._woken = asyncio.Event()
         self._cut = False
         self._closed = False
-        self._ended = False
 
-    @property
-    def ended(self) -> bool:
-        """The run has ended; turns may still be waiting in the queue."""
-        return self._ended
+    def restart(self) -> None:
+        """Forget what is queued: the caller reads it elsewhere."""
+        self._turns.clear()
+        self._cut = False
 
-    def push(self, turn: JournalTurn, *, ended: bool) -> None:
-        self._ended = self._ended or ended
+    def push(self, turn: JournalTurn) -> None:
         if not self._cut and len(self._turns) >= self._turns_max:
             self._cut = True
             metrics.SUBSCRIBERS_CUT.inc()
@@ -122,6 +120,6 @@ class Live:
         for run in list(self.awaited):
             self.end(run)
 
-    def push(self, run: RunId, turn: JournalTurn, *, ended: bool) -> None:
+    def push(self, run: RunId, turn: JournalTurn) -> None:
         for subscription in self.watched[run]:
-            subscription.push(turn, ended=ended)
+            subscription.push(turn)

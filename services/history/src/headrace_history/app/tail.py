@@ -116,7 +116,7 @@ class Tail:
         self._memory.took(open_run, len(record.body))
         live = self._live
         if run in live.watched:
-            live.push(run, record, ended=open_run.row.ended)
+            live.push(run, record)
         if run in live.awaited and open_run.row.ended:
             live.end(run)
 
