@@ -121,7 +121,13 @@ def _take(event: "pb.RunEvent | pb.PartitionEvent", table: Mapping[str, Take]) -
             "a record holds an event of a kind that this version does not know: "
             "upgrade every reader before a writer emits new kinds"
         )
-    return table[name](getattr(event, name))
+    try:
+        return table[name](getattr(event, name))
+    except ValueError as error:
+        raise UnknownEvent(
+            f"an event {name} holds a value that this version does not know ({error}): "
+            "upgrade every reader before a writer emits new values"
+        ) from error
 
 
 def encode_record(envelope: Envelope, body: bytes) -> bytes:
