@@ -111,15 +111,23 @@ class Loop:
             self._performing.perform(work.drafts, self.partitions, self._timers)
             self.on_committed(self._ends(work.drafts))
         for rejected in work.rejected:
-            if rejected.input.answer is not None:
-                rejected.input.answer.rejected(
-                    rejected.rejection, rejected.input.partition, rejected.epoch
-                )
+            self._answer_rejected(rejected)
         self._performing.flush()
         self.after_pass()
         if len(self._inbox):
             # Streams are read and written by other tasks of this process: let them.
             await asyncio.sleep(0)
+
+    def _answer_rejected(self, rejected: Rejected) -> None:
+        """What a rejection rests on may stand in this very pass: without it there is no answer."""
+        answer, number = rejected.input.answer, rejected.input.partition
+        if answer is None:
+            return
+        owned = self.partitions.get(number)
+        if owned is not None and owned.epoch == rejected.epoch:
+            answer.rejected(rejected.rejection, number, rejected.epoch)
+        else:
+            answer.unavailable(number)
 
     def _ends(self, drafts: Sequence[Draft]) -> Mapping[int, int]:
         touched = {draft.partition.number for draft in drafts if draft.position is not None}

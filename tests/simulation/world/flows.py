@@ -1,0 +1,169 @@
+"""Random workflows, and what they must come to whatever happens on the way.
+
+A step's fate is fixed: it succeeds, fails for good, or fails by chance on some attempts and
+succeeds in the end, since it may be tried very often. So the outcome of a run is a function of
+its plan alone, computed here by a reference that knows nothing of events.
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from headrace_core.ids import PlanHash, StepKey, stable_hash, step_of
+from headrace_core.run.status import RunStatus, StepStatus
+from headrace_core.workflow.joins import (
+    EdgeState,
+    Join,
+    JoinDecision,
+    JoinKind,
+    decide_join,
+    edge_state,
+)
+from headrace_core.workflow.plan import (
+    Action,
+    Edge,
+    Effect,
+    Foreach,
+    Input,
+    Jitter,
+    OnError,
+    Plan,
+    PlanStep,
+    RetryPolicy,
+    StepKind,
+    UsesKind,
+    Wait,
+)
+from headrace_core.workflow.template import parse_expression, parse_template
+
+ECHO = Action(UsesKind.ACTION, "data.echo", "data.echo@1", "1", Effect.NONE)
+OFTEN = RetryPolicy(max_attempts=90, initial_ms=20, factor=1.5, max_ms=300, jitter=Jitter.FULL)
+
+
+class Fate(Enum):
+    SUCCEEDS = 1
+    FAILS = 2
+    TRIES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SimFlow:
+    plan: Plan
+    fates: Mapping[str, Fate]
+    outcome: RunStatus
+
+    def fails(self, run: str, step: StepKey, attempt: int) -> bool:
+        fate = self.fates[step_of(step)[0]]
+        if fate is Fate.TRIES:
+            return stable_hash(run, step, str(attempt))[0] < 110
+        return fate is Fate.FAILS
+
+
+def random_flow(chance: random.Random, number: int, child: SimFlow | None) -> SimFlow:
+    """`child` is a flow that sub-flow steps may start; without one there are none."""
+    steps: dict[str, PlanStep] = {}
+    fates: dict[str, Fate] = {}
+    outcomes: dict[str, StepStatus] = {}
+    for index in range(chance.randint(1, 7)):
+        name = f"s{index}"
+        step = _random_step(chance, name, index, tuple(steps.values()), child)
+        fate = chance.choices(list(Fate), [6, 1, 3])[0]
+        steps[name], fates[name] = step, fate
+        outcomes[name] = _outcome_of(step, fate, child)
+    plan = _plan(number, steps)
+    return SimFlow(plan, fates, _expected(plan, outcomes))
+
+
+def _random_step(
+    chance: random.Random,
+    name: str,
+    index: int,
+    before: tuple[PlanStep, ...],
+    child: SimFlow | None,
+) -> PlanStep:
+    sources = chance.sample(before, min(len(before), chance.choice([0, 1, 1, 2, 3])))
+    needs = tuple(Edge(source.id, "error" if chance.random() < 0.15 else "") for source in sources)
+    kind = chance.choices(list(JoinKind), [8, 3, 1, 2, 3])[0] if needs else JoinKind.ALL
+    count = chance.randint(1, len(needs)) if kind is JoinKind.AT_LEAST else 1
+    bare = PlanStep(
+        id=name,
+        index=index,
+        kind=StepKind.USES,
+        uses=ECHO,
+        needs=needs,
+        join=Join(kind, count),
+        retry=OFTEN,
+        on_error=chance.choices([OnError.FAIL, OnError.CATCH], [4, 1])[0],
+        when=parse_expression("inputs.no") if chance.random() < 0.08 else None,
+    )
+    return _shaped(chance, bare, child)
+
+
+def _shaped(chance: random.Random, bare: PlanStep, child: SimFlow | None) -> PlanStep:
+    """An echo, a fan-out of echoes, or a step of another kind."""
+    shape = chance.choices(["echo", "wait", "set", "each", "child"], [10, 2, 2, 2, 2])[0]
+    if shape == "wait":
+        wait = Wait(for_ms=chance.randint(1, 300))
+        return replace(bare, kind=StepKind.WAIT, uses=None, wait=wait)
+    if shape == "set":
+        return replace(bare, kind=StepKind.SET, uses=None, set=parse_template({"x": 1}))
+    if shape == "each":
+        items = parse_expression("inputs.list")
+        foreach = Foreach(items, "item", max_parallel=chance.randint(1, 3))
+        return replace(bare, foreach=foreach)
+    if shape == "child" and child is not None:
+        action = Action(
+            UsesKind.FLOW, child.plan.flow, "flow/child@1", child.plan.hash, Effect.NONE
+        )
+        arguments = parse_template({"list": [1, 2], "no": False})
+        return replace(bare, uses=action, arguments=arguments, retry=RetryPolicy())
+    return bare
+
+
+def _plan(number: int, steps: dict[str, PlanStep]) -> Plan:
+    successors: dict[str, list[str]] = {name: [] for name in steps}
+    for step in steps.values():
+        for source in dict.fromkeys(edge.source for edge in step.needs):
+            successors[source].append(step.id)
+    inputs = (Input("list", {"type": "array"}), Input("no", {"type": "boolean"}))
+    return Plan(
+        hash=PlanHash(f"{number:064x}"),
+        flow=f"flow-{number}",
+        steps=steps,
+        order=tuple(steps),
+        entry=tuple(name for name, step in steps.items() if not step.needs),
+        successors={name: tuple(found) for name, found in successors.items()},
+        inputs=inputs,
+    )
+
+
+def _outcome_of(step: PlanStep, fate: Fate, child: SimFlow | None) -> StepStatus:
+    """What the step comes to if it runs."""
+    if step.kind is not StepKind.USES:
+        return StepStatus.SUCCEEDED
+    if step.uses is not None and step.uses.kind is UsesKind.FLOW:
+        assert child is not None
+        succeeded = child.outcome is RunStatus.SUCCEEDED
+        return StepStatus.SUCCEEDED if succeeded else StepStatus.FAILED
+    return StepStatus.FAILED if fate is Fate.FAILS else StepStatus.SUCCEEDED
+
+
+def _expected(plan: Plan, outcomes: Mapping[str, StepStatus]) -> RunStatus:
+    ended: dict[str, StepStatus] = {}
+    for name in plan.order:
+        step = plan.steps[name]
+        edges: list[EdgeState] = [
+            edge_state(ended[edge.source], "", edge.port, catches=plan.steps[edge.source].catches)
+            for edge in step.needs
+        ]
+        runs = decide_join(step.join, edges) is JoinDecision.RUN
+        if not runs or step.when is not None:
+            ended[name] = StepStatus.SKIPPED
+        else:
+            ended[name] = outcomes[name]
+    failed = any(
+        status is StepStatus.FAILED and not plan.steps[name].catches
+        for name, status in ended.items()
+    )
+    return RunStatus.FAILED if failed else RunStatus.SUCCEEDED
