@@ -6,7 +6,7 @@ from headrace_history.domain.rendering import Document, JsonText
 
 
 def json_text(document: Document) -> bytes:
-    return orjson.dumps(document, default=_fragment)
+    return orjson.dumps(document, default=_fragment, option=orjson.OPT_PASSTHROUGH_DATACLASS)
 
 
 def _fragment(value: object) -> orjson.Fragment:

@@ -23,6 +23,8 @@ from headrace_history.domain.rendering import (
 )
 
 _TIME_SUFFIX = "_ms"
+_NAMES = {"kind": "waiting"}
+"""StepWaiting's own kind, under the name that a run's document has for it."""
 
 
 def event_documents(
@@ -43,7 +45,7 @@ def event_document(sequence: int, time_ms: int, event: RunEvent, payloads: Paylo
     step = StepKey(getattr(event, "step", None) or "")
     for item in fields(event):
         value = getattr(event, item.name)
-        name = item.name
+        name = _NAMES.get(item.name, item.name)
         if name.endswith(_TIME_SUFFIX):
             name = f"{name.removesuffix(_TIME_SUFFIX).removesuffix('_at')}_at"
             value = time_text(value)
