@@ -37,7 +37,17 @@ VALUES: tuple[Any, ...] = (
 KEYS = (
     *("flow", "name", "steps", "needs", "uses", "with", "when", "join", "wait", "set", "group"),
     *("retry", "timeout", "switch", "port", "on_error", "fallback", "foreach", "priority", "title"),
-    *("compensate", "repeat", "mode", "inputs", "vars", "triggers", "outputs", "Bad Key", "depends"),
+    *(
+        "compensate",
+        "repeat",
+        "mode",
+        "inputs",
+        "vars",
+        "triggers",
+        "outputs",
+        "Bad Key",
+        "depends",
+    ),
 )
 
 

@@ -29,7 +29,7 @@ def _write(value: object, parts: list[str]) -> None:
         parts.append(_number(value))
     elif isinstance(value, Mapping):
         _write_members(cast(Mapping[str, object], value), parts)
-    elif isinstance(value, Sequence):
+    elif isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         parts.append("[")
         for index, item in enumerate(cast(Sequence[object], value)):
             if index:
