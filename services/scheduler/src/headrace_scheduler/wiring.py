@@ -8,10 +8,6 @@ from contextlib import asynccontextmanager
 
 import grpc.aio
 
-from headrace.dispatch.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
-from headrace.scheduler.v1.scheduler_service_pb2_grpc import (
-    add_SchedulerServiceServicer_to_server,
-)
 from headrace_core.ids import UNIQUE_BYTES
 from headrace_runtime.address import Address
 from headrace_runtime.blobs import LocalBlobs
@@ -32,7 +28,7 @@ from headrace_scheduler.adapters.effect_rows import StoredRows
 from headrace_scheduler.adapters.snapshot_store import PostgresSnapshots
 from headrace_scheduler.api.command import CommandStreams
 from headrace_scheduler.api.dispatch import DispatchServicer
-from headrace_scheduler.api.servicer import SchedulerServicer
+from headrace_scheduler.api.servicer import SchedulerServicer, add_services
 from headrace_scheduler.api.watch_offsets import OffsetHints
 from headrace_scheduler.assembly import Engine, EnginePorts, assemble
 from headrace_scheduler.settings import SchedulerSettings
@@ -105,10 +101,7 @@ def _servicers(
     commands = CommandStreams(engine.loop, catalogue, description.partitions)
     scheduler = SchedulerServicer(commands, hints)
     dispatch = DispatchServicer(owner, description.log_id, engine.dispatch, engine.loop, catalogue)
-    return (
-        lambda server: add_SchedulerServiceServicer_to_server(scheduler, server),
-        lambda server: add_DispatchServiceServicer_to_server(dispatch, server),
-    )
+    return (lambda server: add_services(server, scheduler, dispatch),)
 
 
 async def _migrate(dsn: str) -> None:

@@ -1,6 +1,6 @@
 """The fold of a partition: the only module that writes PartitionState."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,11 @@ def apply_turn(
     partition.time_ms = time_ms
     for event in events:
         apply(partition, event)
+
+
+def restore_start_keys(partition: PartitionState, keys: Iterable[tuple[bytes, StartKey]]) -> None:
+    """Part of loading a snapshot, which keeps start keys in rows of their own."""
+    partition.start_keys.update(keys)
 
 
 def set_time(partition: PartitionState, time_ms: int) -> None:

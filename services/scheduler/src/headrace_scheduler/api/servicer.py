@@ -1,13 +1,25 @@
-"""SchedulerService: a list of delegations."""
+"""The scheduler's services on one server: a list of delegations."""
 
 from collections.abc import AsyncIterator
 
 import grpc
 
+from headrace.dispatch.v1.dispatch_service_pb2_grpc import add_DispatchServiceServicer_to_server
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
-from headrace.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceServicer
+from headrace.scheduler.v1.scheduler_service_pb2_grpc import (
+    SchedulerServiceServicer,
+    add_SchedulerServiceServicer_to_server,
+)
 from headrace_scheduler.api.command import CommandStreams
+from headrace_scheduler.api.dispatch import DispatchServicer
 from headrace_scheduler.api.watch_offsets import OffsetHints
+
+
+def add_services(
+    server: grpc.aio.Server, scheduler: "SchedulerServicer", dispatch: DispatchServicer
+) -> None:
+    add_SchedulerServiceServicer_to_server(scheduler, server)
+    add_DispatchServiceServicer_to_server(dispatch, server)
 
 
 class SchedulerServicer(SchedulerServiceServicer):

@@ -15,6 +15,7 @@ from headrace_core.log.chain import chain_hash
 from headrace_core.log.filter import LogFilter
 from headrace_core.log.record import Body, Envelope, Record
 from headrace_core.partition.apply import apply_turn as apply_partition_turn
+from headrace_core.partition.apply import restore_start_keys
 from headrace_core.partition.apply import set_chain as set_partition_chain
 from headrace_core.partition.events import PartitionClaimed, StartKeyed
 from headrace_core.partition.state import PartitionState, StartKey
@@ -147,8 +148,7 @@ class _Folding:
         self.offset = checkpoint.offset
         self._filter.epoch, self._filter.next_seq = checkpoint.epoch, checkpoint.next_seq
         self.state = thaw_partition(checkpoint.state)
-        for key, kept in snapshot.start_keys:
-            self.state.start_keys[key] = kept
+        restore_start_keys(self.state, snapshot.start_keys)
         for row in snapshot.runs:
             self._runs[row.run] = thaw_run(row.state)
             self._row_offsets[row.run] = row.offset
