@@ -150,8 +150,9 @@ async def test_a_refusal_says_why(log: PostgresLog) -> None:
     await log.claim(0, b"claim")
     await log.claim(1, b"claim")
     await log.claim(1, b"claim")
+    await log.claim(2, b"claim")
     with pytest.raises(Fenced) as refusal:
-        await log.append([Batch(0, 0, 5, [b"x"]), Batch(1, 0, 1, [b"x"]), Batch(2, -1, 0, [b"x"])])
+        await log.append([Batch(0, 0, 5, [b"x"]), Batch(1, 0, 1, [b"x"]), Batch(2, 0, 1, [b"x"])])
     assert str(refusal.value) == (
         "partition 0 was rewound to offset 1, below 5; "
         "partition 1 was claimed at offset 1 since this owner's claim at 0: nothing was stored"

@@ -34,7 +34,7 @@ class LogFilter:
             self.epoch = offset
             self.next_seq = 0
             return False
-        if envelope.epoch != self.epoch or envelope.seq != self.next_seq:
+        if self.epoch < 0 or envelope.epoch != self.epoch or envelope.seq != self.next_seq:
             return False
         self.next_seq += 1
         return True

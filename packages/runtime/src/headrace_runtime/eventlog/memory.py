@@ -13,7 +13,7 @@ from functools import partial
 
 from headrace_core.errors import Fenced, UnclearAppend
 from headrace_runtime.eventlog.port import Appended, Batch, Entry, LogDescription
-from headrace_runtime.eventlog.refusals import check_size, range_deleted, rewound
+from headrace_runtime.eventlog.refusals import check_batches, check_size, range_deleted, rewound
 
 
 class StaleAppend(Enum):
@@ -107,12 +107,8 @@ class MemoryLog:
         raise UnclearAppend(f"the claim of partition {partition} was not acknowledged")
 
     async def append(self, batches: Sequence[Batch]) -> Sequence[Appended]:
+        check_batches(batches, len(self._partitions))
         partitions = [batch.partition for batch in batches]
-        assert len(set(partitions)) == len(partitions), "at most one batch per partition"
-        for batch in batches:
-            assert batch.records, "a batch holds at least one record"
-            for record in batch.records:
-                check_size(batch.partition, record)
         fate = self._faults.of_append(batches)
         sent = [replace(batch, records=tuple(batch.records)) for batch in batches]
         await self._faults.pause()

@@ -27,7 +27,12 @@ from headrace_runtime.eventlog.postgres_sessions import (
     read_rows,
     unclear_append,
 )
-from headrace_runtime.eventlog.refusals import check_size, range_deleted, rewound
+from headrace_runtime.eventlog.refusals import (
+    check_batches,
+    check_size,
+    range_deleted,
+    rewound,
+)
 from headrace_runtime.postgres.migrate import load_migrations, migrate
 from headrace_runtime.postgres.pool import open_connection, server_of
 
@@ -115,13 +120,10 @@ class PostgresLog:
         return rows[0][0]
 
     async def append(self, batches: Sequence[Batch]) -> Sequence[Appended]:
+        check_batches(batches, self._log.partitions)
         ordered = sorted(batches, key=lambda batch: batch.partition)
-        self._check_partitions([batch.partition for batch in ordered])
         records: list[bytes] = []
         for batch in ordered:
-            assert batch.records, "a batch holds at least one record"
-            for record in batch.records:
-                check_size(batch.partition, record)
             records.extend(batch.records)
         try:
             await self._writers.call(
