@@ -29,6 +29,8 @@ def replay(
     """
     state = RunState(run, tenant)
     for turn in turns:
+        if state.sequence == until:
+            break
         assert turn.sequence == state.sequence + 1, "the journal has a gap"
         last = turn.sequence + len(turn.events) - 1
         if until is None or last <= until:
@@ -37,7 +39,6 @@ def replay(
         set_time(state, turn.time_ms)
         for event in turn.events[: until - state.sequence]:
             apply(state, event)
-        break
     if until is not None and state.sequence < until:
         raise ValueError(f"run {run} has {state.sequence} events, there is no event {until}")
     return state
