@@ -53,12 +53,16 @@ class EventLog(Protocol):
       caller acts on a batch only if `base_offset` is its `next_offset`; a gap must be read: with
       a claim in it the caller is fenced, without one the gap is a stale owner's void record.
     * Fenced: names the stale partitions; **no** record of this call was stored in any partition.
-    * UnclearAppend: nobody knows. The caller forgets its state and claims again; nothing that
-      was queued may land after that new claim as an accepted record.
+    * UnclearAppend, by append and claim: nobody knows. The caller forgets its state and claims
+      again; nothing that was queued may land after that new claim as an accepted record. Faults
+      of the store that stored nothing for certain (disk full, read-only) come as this too, and
+      say so: the caller does the same.
     * RecordTooLarge is raised before anything is sent.
     * `read` answers at most `limit` entries from `offset` on in order without a hole, and an
-      empty list at the end. It raises RangeDeleted below the first kept offset and LogRewound
-      above the end.
+      empty list only at the end; fewer than `limit` do not mean the end. It raises RangeDeleted
+      below the first kept offset and LogRewound above the end.
+    * Everything but append raises Unavailable where the store does not answer; WrongLog where
+      another log answers.
     """
 
     async def describe(self) -> LogDescription: ...
