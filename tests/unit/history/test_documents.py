@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,7 +50,7 @@ def stored_turns(turns: list[Turn]) -> list[StoredTurn]:
     return stored
 
 
-def shown(turns: list[Turn], payloads: Payloads | None = None) -> dict[str, object]:
+def shown(turns: list[Turn], payloads: Payloads | None = None) -> dict[str, Any]:
     stored = stored_turns(turns)
     state = replay(RUN, TENANT, stored)
     payloads = payloads or Payloads(RUN, VAULT)
@@ -144,7 +145,6 @@ def test_a_fan_out_shows_counts_and_errors_and_not_every_item() -> None:
         ]
     )
     steps = document["steps"]
-    assert isinstance(steps, dict)
     assert set(steps) == {"each", "each[0]"}
     assert steps["each"]["waiting"] == "items"
     assert steps["each"]["items"] == {
@@ -163,7 +163,6 @@ def test_a_sensitive_steps_payloads_are_masked_everywhere() -> None:
     document = shown(turns, Payloads(RUN, VAULT, frozenset({"fetch"})))
     assert document["input"] == {"order": 7}
     steps, error = document["steps"], document["error"]
-    assert isinstance(steps, dict) and isinstance(error, dict)
     assert steps["fetch"]["error"]["message"] == masked
     assert error["message"] == masked
     payloads = Payloads(RUN, VAULT, frozenset({"fetch"}))

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from headrace.history.v1.history_service_pb2_grpc import add_HistoryServiceServicer_to_server
 from headrace_history.adapters.offset_hints import watch_offsets
 from headrace_history.adapters.plans import PublishedPlans
 from headrace_history.adapters.postgres.journal import PostgresJournal
@@ -14,7 +13,7 @@ from headrace_history.adapters.postgres.tenants import TenantSchemas, migrate_sh
 from headrace_history.adapters.postgres.usage import PostgresUsage
 from headrace_history.adapters.record_reader import ProtobufRecords
 from headrace_history.adapters.vaults import KeyringVaults
-from headrace_history.api.servicer import HistoryServicer, UseCases
+from headrace_history.api.servicer import UseCases, register
 from headrace_history.app.end_wait import EndWait
 from headrace_history.app.event_list import EventList
 from headrace_history.app.exporter import Exporter
@@ -65,10 +64,7 @@ async def build(settings: HistorySettings, life: Life) -> AsyncGenerator[Address
     life.keep("payload keys", keyring.keep_fresh())
     for scheduler in settings.schedulers:
         life.keep(f"hints of {scheduler}", watch_offsets(scheduler, projector.hint, life.log))
-    servicer = HistoryServicer(use_cases)
-    server = await start_server(
-        settings.listen, [lambda server: add_HistoryServiceServicer_to_server(servicer, server)]
-    )
+    server = await start_server(settings.listen, [register(use_cases)])
     try:
         yield server.address
     finally:

@@ -93,7 +93,13 @@ class ProtobufRecords:
             for place, name in shape.metered
             if getattr(events[place], name).HasField("usage")
         ]
-        marks = [_TAKE[name](getattr(events[place], name)) for place, name in sorted(places)]
+        try:
+            marks = [_TAKE[name](getattr(events[place], name)) for place, name in sorted(places)]
+        except ValueError as fault:
+            raise UnknownEvent(
+                f"an event has a value that this version does not know: {fault}; upgrade history, "
+                "then restart it"
+            ) from fault
         return digest_of(shape.kinds, tuple(marks))
 
     def _shape(self, names: _Names) -> _Shape:

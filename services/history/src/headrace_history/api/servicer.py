@@ -1,6 +1,6 @@
 """HistoryService: a list of delegations."""
 
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -9,7 +9,10 @@ import grpc
 import grpc.aio
 
 from headrace.history.v1 import history_service_pb2 as pb
-from headrace.history.v1.history_service_pb2_grpc import HistoryServiceServicer
+from headrace.history.v1.history_service_pb2_grpc import (
+    HistoryServiceServicer,
+    add_HistoryServiceServicer_to_server,
+)
 from headrace_core.errors import HeadraceError
 from headrace_history.api import (
     export_run,
@@ -97,6 +100,15 @@ class HistoryServicer(HistoryServiceServicer):
         return await _answer(
             context, wait_for_end.handle(use.ends, use.replayer, use.presenter, request)
         )
+
+
+def register(use: UseCases) -> Callable[[grpc.aio.Server], None]:
+    """For `start_server`."""
+
+    def add(server: grpc.aio.Server) -> None:
+        add_HistoryServiceServicer_to_server(HistoryServicer(use), server)
+
+    return add
 
 
 async def _answer(context: Context, handled: Awaitable[Response]) -> Response:

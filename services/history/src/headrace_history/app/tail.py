@@ -4,6 +4,7 @@ A record that cannot be read or does not follow stops this partition, with every
 kept and nothing after it looked at; the other partitions go on.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import cast
 
@@ -46,7 +47,8 @@ class Tail:
         self.stopped: HeadraceError | None = None
         self.time_ms = 0
         self.dirty: dict[RunId, OpenRun] = {}
-        self._chain = watermark.chain
+        self._last = watermark.last
+        self._entries: Sequence[Entry] = ()
         self._filter = LogFilter(watermark.log_id, watermark.epoch, watermark.next_seq)
         self._memory = memory
         self._live = live
@@ -54,18 +56,22 @@ class Tail:
 
     def decode(self, entries: Sequence[Entry]) -> tuple[list[LogRecord], HeadraceError | None]:
         """The records up to the first unreadable one, and what is wrong with that."""
+        self._entries = entries
         records: list[LogRecord] = []
         read = self._reader.record
         for entry in entries:
             try:
-                records.append(read(entry.offset, entry.record))
+                record = read(entry.offset, entry.record)
+                if record.partition != self.partition:
+                    raise BrokenChain(f"it holds a record of partition {record.partition}")
             except BrokenChain as fault:
                 return records, self._located(fault, entry.offset)
+            records.append(record)
         return records, None
 
     def is_last_seen(self, record: bytes) -> bool:
         """Whether this is the record at `replay_to` - 1 as it was when it was taken in."""
-        return self._reader.record(self.replay_to - 1, record).chain == self._chain
+        return hashlib.sha256(record).digest() == self._last
 
     def unknown_runs(self, records: Sequence[LogRecord]) -> dict[RunId, TenantId]:
         """Runs that may be in the projections but are not in memory."""
@@ -81,8 +87,9 @@ class Tail:
         return unknown
 
     def take(self, records: Sequence[LogRecord], now_s: float) -> None:
-        """Fold records whose unknown runs have been loaded; may set `stopped`."""
+        """Fold the decoded records, whose unknown runs have been loaded; may set `stopped`."""
         log_filter = self._filter
+        first = self.position
         for record in records:
             epoch, next_seq = log_filter.epoch, log_filter.next_seq
             try:
@@ -95,8 +102,10 @@ class Tail:
                 break
             self.position = record.offset + 1
             self.time_ms = record.time_ms
-            if self.position >= self.replay_to:
-                self._chain = record.chain
+        if self.position > first and self.position >= self.replay_to:
+            last = self._entries[self.position - first - 1]
+            self._last = hashlib.sha256(last.record).digest()
+        self._entries = ()
 
     def _take(self, record: LogRecord, now_s: float) -> None:
         run = record.run
@@ -134,7 +143,7 @@ class Tail:
             epoch=mark.epoch,
             next_seq=mark.next_seq,
             read_to=max(self.position, self.replay_to),
-            chain=self._chain,
+            last=self._last,
         )
 
     def stop(self, fault: HeadraceError) -> None:

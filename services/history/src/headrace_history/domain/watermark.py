@@ -13,7 +13,7 @@ from headrace_history.domain.projections.usage import UsageDelta, UsageKey
 class Watermark:
     """Everything below `offset` is in the projections; reading goes on there, with the filter at
     (`epoch`, `next_seq`). Records from `offset` to below `read_to` may be in them as well: what a
-    run's row already covers is skipped. `chain` is the hash in the record at `read_to` - 1, by
+    run's row already covers is skipped. `last` is the SHA-256 of the record at `read_to` - 1, by
     which a rewound log is noticed."""
 
     partition: int
@@ -22,7 +22,7 @@ class Watermark:
     epoch: int = -1
     next_seq: int = 0
     read_to: int = 0
-    chain: bytes = b""
+    last: bytes = b""
 
 
 @dataclass(slots=True)

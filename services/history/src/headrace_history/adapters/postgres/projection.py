@@ -79,7 +79,7 @@ class PostgresProjection:
                 epoch=row["epoch"],
                 next_seq=row["next_seq"],
                 read_to=row["read_to"],
-                chain=row["chain"],
+                last=row["last"],
             )
             for row in rows
         ]
@@ -138,7 +138,7 @@ class PostgresProjection:
             [mark.epoch for mark in marks],
             [mark.next_seq for mark in marks],
             [mark.read_to for mark in marks],
-            [mark.chain for mark in marks],
+            [mark.last for mark in marks],
             self._owner,
         )
         if moved != f"UPDATE {len(marks)}":

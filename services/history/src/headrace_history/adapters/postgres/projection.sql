@@ -55,16 +55,16 @@ from {schema}.approval where run = any($1::text[]) and decision = '';
 
 -- name: move_watermarks
 update headrace_history.watermark w set
-    off = x.off, epoch = x.epoch, next_seq = x.next_seq, read_to = x.read_to, chain = x.chain
+    off = x.off, epoch = x.epoch, next_seq = x.next_seq, read_to = x.read_to, last = x.last
 from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bytea[])
-    as x (part, off, epoch, next_seq, read_to, chain)
+    as x (part, off, epoch, next_seq, read_to, last)
 where w.part = x.part and w.owner = $7;
 
 -- name: claim_watermarks
-insert into headrace_history.watermark (part, log_id, off, epoch, next_seq, read_to, chain, owner)
+insert into headrace_history.watermark (part, log_id, off, epoch, next_seq, read_to, last, owner)
 select part, $1::bytea, 0, -1, 0, 0, '', $3::text from generate_series(0, $2::integer - 1) part
 on conflict (part) do update set owner = excluded.owner
-returning part, log_id, off, epoch, next_seq, read_to, chain;
+returning part, log_id, off, epoch, next_seq, read_to, last;
 
 -- name: forget_watermarks
 delete from headrace_history.watermark;

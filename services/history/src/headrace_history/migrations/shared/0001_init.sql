@@ -7,7 +7,7 @@ create table watermark (
     epoch bigint not null,
     next_seq bigint not null,
     read_to bigint not null,
-    chain bytea not null,
+    last bytea not null,
     owner text not null
 ) with (fillfactor = 20);
 
