@@ -27,16 +27,18 @@ class SchedulerServicer(SchedulerServiceServicer):
         self._commands = commands
         self._hints = hints
 
-    def Command(
+    async def Command(
         self,
         request_iterator: AsyncIterator[pb.CommandRequest],
         context: grpc.aio.ServicerContext[pb.CommandRequest, pb.CommandResponse],
     ) -> AsyncIterator[pb.CommandResponse]:
-        return self._commands.serve(request_iterator)
+        async for response in self._commands.serve(request_iterator):
+            yield response
 
-    def WatchOffsets(
+    async def WatchOffsets(
         self,
         request: pb.WatchOffsetsRequest,
         context: grpc.aio.ServicerContext[pb.WatchOffsetsRequest, pb.WatchOffsetsResponse],
     ) -> AsyncIterator[pb.WatchOffsetsResponse]:
-        return self._hints.watch()
+        async for response in self._hints.watch():
+            yield response
