@@ -1,0 +1,1 @@
+"""gRPC between the services: servers, channels, coalescing streams."""
