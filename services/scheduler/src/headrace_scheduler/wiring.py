@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import grpc.aio
 
+from headrace_core.errors import HeadraceError
 from headrace_core.ids import UNIQUE_BYTES
 from headrace_runtime.address import Address
 from headrace_runtime.blobs import LocalBlobs
@@ -81,8 +82,7 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
     finally:
         ownership.cancel()
         engine.loop.stop()
-        await engine.ownership.release(leases)
-        await leases.close()
+        await _release(engine, leases, life)
         engine.dispatch.close_all()
         await engine.background.close()
         await server.stop()
@@ -102,6 +102,15 @@ def _servicers(
     scheduler = SchedulerServicer(commands, hints)
     dispatch = DispatchServicer(owner, description.log_id, engine.dispatch, engine.loop, catalogue)
     return (lambda server: add_services(server, scheduler, dispatch),)
+
+
+async def _release(engine: Engine, leases: Leases, life: Life) -> None:
+    """Others take over at once; without a database they do so when the leases have run out."""
+    try:
+        await engine.ownership.release(leases)
+    except (OSError, HeadraceError) as error:
+        life.log.warning("leases not released", cause=repr(error))
+    await leases.close()
 
 
 async def _migrate(dsn: str) -> None:

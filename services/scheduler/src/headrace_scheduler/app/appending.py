@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from headrace_contracts.codec import encode_body, encode_record
-from headrace_core.errors import Fenced, Unavailable, UnclearAppend
+from headrace_core.errors import Fenced, HeadraceError, WrongLog
 from headrace_core.log.record import RECORD_BYTES_MAX
 from headrace_runtime.eventlog.port import Appended, Batch, EventLog
 from headrace_runtime.eventlog.reader import claims_between
@@ -44,9 +44,14 @@ class Appending:
         Partitions in the answer have lost their ownership, and their drafts have no offset.
         """
         writing = self._encode(drafts)
-        await self._catalogue.store_blobs()
         losses: list[Loss] = []
         bases: dict[int, int] = {}
+        try:
+            # A record must not name a blob that is not there.
+            await self._catalogue.store_blobs()
+        except OSError as error:
+            losses.extend(Loss(number, f"blobs not stored: {error}") for number in writing)
+            writing.clear()
         while writing:
             batches = [
                 Batch(
@@ -66,10 +71,16 @@ class Appending:
                 for number in stale:
                     writing.pop(number, None)
                 continue
-            except (UnclearAppend, Unavailable) as unclear:
-                losses.extend(Loss(number, str(unclear)) for number in writing)
+            except HeadraceError as error:
+                # Unclear, or not this owner's log: only a fold of what is there can go on.
+                losses.extend(_loss(number, error) for number in writing)
                 break
-            await self._judge(acknowledged, writing, bases, losses)
+            for ack in acknowledged:
+                loss = await self._judge(ack, writing[ack.partition])
+                if loss is not None:
+                    losses.append(loss)
+                else:
+                    bases[ack.partition] = ack.base_offset
             break
         self._place(drafts, bases, {loss.partition for loss in losses})
         return losses
@@ -87,27 +98,20 @@ class Appending:
             one.records.append(record)
         return writing
 
-    async def _judge(
-        self,
-        acknowledged: Sequence[Appended],
-        writing: dict[int, _Writing],
-        bases: dict[int, int],
-        losses: list[Loss],
-    ) -> None:
-        for ack in acknowledged:
-            one = writing[ack.partition]
-            expected = one.partition.next_offset
-            if ack.base_offset < expected:
-                losses.append(
-                    Loss(ack.partition, f"the log was rewound: {ack.base_offset} < {expected}")
-                )
-            elif ack.base_offset > expected and await claims_between(
-                self._log, ack.partition, expected, ack.base_offset
-            ):
-                losses.append(Loss(ack.partition, "another owner has claimed the partition"))
-            else:
-                bases[ack.partition] = ack.base_offset
-                one.partition.next_offset = ack.base_offset + len(one.records)
+    async def _judge(self, ack: Appended, one: _Writing) -> Loss | None:
+        """Whether readers will accept what was acknowledged; then the partition moves on."""
+        expected = one.partition.next_offset
+        if ack.base_offset < expected:
+            return Loss(ack.partition, f"the log was rewound: {ack.base_offset} < {expected}")
+        if ack.base_offset > expected:
+            try:
+                claimed = await claims_between(self._log, ack.partition, expected, ack.base_offset)
+            except HeadraceError as error:
+                return _loss(ack.partition, error)
+            if claimed:
+                return Loss(ack.partition, "another owner has claimed the partition")
+        one.partition.next_offset = ack.base_offset + len(one.records)
+        return None
 
     def _place(self, drafts: Sequence[Draft], bases: dict[int, int], lost: set[int]) -> None:
         for draft in drafts:
@@ -119,6 +123,10 @@ class Appending:
                 draft.offset = draft.partition.next_offset - 1
             elif base is not None:
                 draft.offset = base + draft.position
+
+
+def _loss(partition: int, error: HeadraceError) -> Loss:
+    return Loss(partition, f"{error.code}: {error}", claim_again=not isinstance(error, WrongLog))
 
 
 def _record(draft: Draft) -> bytes | None:
