@@ -28,6 +28,22 @@ FUNCTIONS = (
     *("lowerAscii", "upperAscii", "format", "reverse", "orValue", "or", "value", "hasValue"),
     *("greatest", "least", "abs", "ceil", "floor", "round", "trunc", "sign", "encode", "decode"),
 )
+FOREIGN_FUNCTIONS = {
+    "len": "size",
+    "length": "size",
+    "count": "size",
+    "toUpper": "upperAscii",
+    "upper": "upperAscii",
+    "toLower": "lowerAscii",
+    "lower": "lowerAscii",
+    "includes": "contains",
+    "startswith": "startsWith",
+    "endswith": "endsWith",
+    "str": "string",
+    "toString": "string",
+    "float": "double",
+}
+"""What other languages call it."""
 
 _CODES = {
     ProblemKind.SYNTAX: "HR-1301",
@@ -128,7 +144,7 @@ class ExpressionCheck:
     def _tell(self, source: _Source, code: str, problem: Problem) -> None:
         remedy = problem.remedy
         if problem.kind is ProblemKind.FUNCTION:
-            remedy = did_you_mean(problem.name, FUNCTIONS) or "see the functions of CEL"
+            remedy = _function_remedy(problem.name)
         at = problem.offset
         length = next((len(one.text) for one in tokens(source.code) if one.offset == at), 1)
         part = range(source.offset + at, source.offset + at + length)
@@ -150,6 +166,12 @@ def _problems(code: str, said: tuple[Problem, ...], names: Names) -> Iterator[Fo
         root = problem.name.split(".", 1)[0]
         if problem.kind is not ProblemKind.NAME or root not in told:
             yield _CODES[problem.kind], problem
+
+
+def _function_remedy(name: str) -> str:
+    if name in FOREIGN_FUNCTIONS:
+        return f"CEL calls it {FOREIGN_FUNCTIONS[name]!r}"
+    return did_you_mean(name, FUNCTIONS) or "see the functions of CEL"
 
 
 def _texts(data: Any, path: DocumentPath) -> Iterator[tuple[str, DocumentPath]]:

@@ -19,7 +19,7 @@ from headrace_core.workflow.model_triggers import (
     Trigger,
     WebhookTrigger,
 )
-from headrace_core.workflow.names import TRIGGER_FIELDS, Names
+from headrace_core.workflow.names import SCHEDULE_FIELDS, TRIGGER_FIELDS, Names
 from headrace_core.workflow.report import Report
 from headrace_core.workflow.value_types import DYN
 
@@ -71,16 +71,18 @@ class _TriggerCheck:
         self._report = report
         self._path = path
         self._names = Names(
-            checker=TypeChecker({"trigger": DYN, "vars": "map<string, dyn>"}),
+            checker=TypeChecker({"trigger": DYN, "trigger.id": "string"}),
             inputs=frozenset(),
-            vars=frozenset(flow.vars or {}),
-            roots=frozenset({"trigger", "vars"}),
+            vars=frozenset(),
+            roots=frozenset({"trigger"}),
             trigger_fields=TRIGGER_FIELDS,
             no_secrets="what a trigger maps becomes an input, which is logged",
         )
 
     def check(self, trigger: Trigger) -> None:
         path = self._path
+        if isinstance(trigger, ScheduleTrigger):
+            self._names = self._names.where(trigger_fields=SCHEDULE_FIELDS)
         if isinstance(trigger, ManualTrigger):
             if trigger.manual:
                 message = "a manual trigger has no settings"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from headrace_core.workflow.document import DocumentPath
-from headrace_core.workflow.duration import duration_ms
+from headrace_core.workflow.duration import duration_ms, duration_text
 from headrace_core.workflow.inputs import schema_fault
 from headrace_core.workflow.level import Level
 from headrace_core.workflow.model_steps import Approval, Case, Retry, Step, Wait
@@ -91,7 +91,7 @@ def check_duration(
         return
     if ms < least_ms:
         message = f"`{path[-1]}` of {text} is too short"
-        report.at_value("HR-1107", path, message, f"write {least_ms}ms or more")
+        report.at_value("HR-1107", path, message, f"write {duration_text(least_ms)} or more")
 
 
 def _check_switch(cases: list[Case], path: DocumentPath, report: Report) -> None:

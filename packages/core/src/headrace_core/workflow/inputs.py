@@ -37,7 +37,7 @@ def schema_fault(schema: Mapping[str, Any]) -> str | None:
     try:
         _validator(_key(schema))
     except ValueError as fault:
-        return _first_line(fault)
+        return _schema_message(fault)
     return None
 
 
@@ -126,10 +126,21 @@ def _validator(key: str) -> "jsonschema_rs.Validator":
     )
 
 
-def _first_line(fault: ValueError) -> str:
-    where = path_text(getattr(fault, "instance_path", ()) or ())
-    message = _cut(str(fault).split("\n", 1)[0])
-    return f"{where}: {message}" if where else message
+def _schema_message(fault: ValueError) -> str:
+    path: Sequence[str | int] = getattr(fault, "instance_path", None) or ()
+    message = str(fault).split("\n", 1)[0]
+    if _RETRIEVING in message:
+        return message.rpartition(_RETRIEVING)[2]
+    if path and path[-1] == "type" and "anyOf" in message:
+        message = f"{message.partition(' is not')[0]} is no type; {_TYPES}"
+    elif '"regex"' in message:
+        message = f"{message.partition(' is not')[0]} is no pattern that runs in linear time"
+    where = path_text(path)
+    return _cut(f"{where}: {message}" if where else message)
+
+
+_RETRIEVING = "retrieving it failed: ValueError: "
+_TYPES = "write string, integer, number, boolean, array, object or null"
 
 
 def _cut(message: str) -> str:

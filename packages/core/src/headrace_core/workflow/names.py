@@ -8,8 +8,12 @@ from headrace_core.workflow.expression import Problem, ProblemKind, TypeChecker
 from headrace_core.workflow.fault import did_you_mean, listed
 from headrace_core.workflow.references import ROOTS, STEP_FIELDS, Mention
 
-RUN_FIELDS = ("id", "tenant", "started_at", "scheduled_at", "usage")
+RUN_FIELDS = ("id", "tenant", "started_at", "scheduled_at")
+RUN_FIELDS_LATER = ("usage",)
 TRIGGER_FIELDS = ("id", "time", "body", "headers", "query")
+SCHEDULE_FIELDS = ("id", "time")
+STEP_TRIGGER_FIELDS = ("id",)
+"""What steps know of the trigger; the rest goes through inputs."""
 _NOT_HERE = {
     "trigger": "map what came to an input in the trigger's `with`, and use that",
     "steps": "use `inputs`, which are known before any step runs",
@@ -26,7 +30,7 @@ class Names:
     inputs: frozenset[str]
     vars: frozenset[str]
     roots: frozenset[str] = frozenset({"inputs", "vars", "run", "steps", "trigger"})
-    trigger_fields: tuple[str, ...] = ("id",)
+    trigger_fields: tuple[str, ...] = STEP_TRIGGER_FIELDS
     aliases: tuple[str, ...] = ()
     visible: frozenset[str] = frozenset()
     known: frozenset[str] = frozenset()
@@ -73,7 +77,7 @@ def mention_problems(mention: Mention, names: Names) -> Iterator[Found]:
     elif root == "vars":
         yield from _member_problems(mention, "variable", names.vars)
     elif root == "run":
-        yield from _member_problems(mention, "field of run", RUN_FIELDS)
+        yield from _run_problems(mention)
     elif root == "trigger":
         yield from _trigger_problems(mention, names)
 
@@ -112,13 +116,22 @@ def _member_problems(mention: Mention, noun: str, members: Iterable[str]) -> Ite
         yield "HR-1303", _problem(message, remedy, mention.key_offsets[0], name)
 
 
+def _run_problems(mention: Mention) -> Iterator[Found]:
+    if mention.keys and mention.keys[0] in RUN_FIELDS_LATER:
+        name = mention.keys[0]
+        message = f"`run.{name}`: not executed by this release"
+        yield "HR-1901", _problem(message, "remove it", mention.key_offsets[0], name)
+    else:
+        yield from _member_problems(mention, "field of run", RUN_FIELDS)
+
+
 def _trigger_problems(mention: Mention, names: Names) -> Iterator[Found]:
     if not mention.keys:
         return
     name, offset = mention.keys[0], mention.key_offsets[0]
     if name in names.trigger_fields:
         return
-    if name in TRIGGER_FIELDS:
+    if name in TRIGGER_FIELDS and names.trigger_fields == STEP_TRIGGER_FIELDS:
         message = f"trigger.{name} is known only in the trigger's own `with`"
         yield "HR-1303", _problem(message, _NOT_HERE["trigger"], offset, name)
     else:

@@ -12,10 +12,15 @@ class Report:
     def __init__(self, document: Document, faults: Sequence[Fault] = ()) -> None:
         self.document = document
         self._faults = list(faults)
+        self._paths = {fault.path for fault in faults}
 
     @property
     def faults(self) -> list[Fault]:
         return in_order(self._faults)
+
+    def has(self, path: DocumentPath) -> bool:
+        """Whether something was found at this very place."""
+        return path_text(path) in self._paths
 
     def at_key(self, code: str, path: DocumentPath, message: str, remedy: str) -> None:
         self._add(code, path, message, remedy, self.document.key_span(path))
@@ -34,4 +39,6 @@ class Report:
         self, code: str, path: DocumentPath, message: str, remedy: str, span: Span | None
     ) -> None:
         place = (span.line, span.column, span.end) if span else (0, 0, 0)
-        self._faults.append(Fault(code, message, remedy, path_text(path), *place))
+        fault = Fault(code, message, remedy, path_text(path), *place)
+        self._faults.append(fault)
+        self._paths.add(fault.path)

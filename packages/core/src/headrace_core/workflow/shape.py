@@ -64,6 +64,9 @@ def _report_unknown_key(path: DocumentPath, report: Report) -> None:
     remedy = did_you_mean(key, known)
     if key in SYNONYMS and SYNONYMS[key] in known:
         remedy = f"this is called {SYNONYMS[key]!r} here"
+    if key in known:
+        # A key of another alternative: {uses, with} or {output}, not both.
+        remedy = "keep it, or the key beside it; the two do not go together"
     remedy = remedy or f"known here: {listed(known, 40)}"
     report.at_key("HR-1101", path, f"unknown key {key!r}", remedy)
 

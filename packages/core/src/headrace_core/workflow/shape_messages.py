@@ -108,10 +108,10 @@ def _describe_bound(
     kind: str, name: str, value: Any, context: Mapping[str, Any], said: str
 ) -> tuple[str, str, str]:
     if kind == "greater_than_equal":
-        bound = context["ge"]
+        bound = f"{context['ge']:g}"
         return "HR-1107", f"{name} is {value}, below {bound}", f"write {bound} or more"
     if kind == "less_than_equal":
-        bound = context["le"]
+        bound = f"{context['le']:g}"
         return "HR-1107", f"{name} is {value}, above {bound}", f"write {bound} or less"
     if kind == "too_short":
         return "HR-1107", f"{name} is empty", "add an entry, or remove the key"
