@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    print(table(report))
+    sys.stdout.write(table(report) + "\n")
     return 0
 
 
@@ -80,7 +80,8 @@ def table(report: dict[str, Any]) -> str:
         lines.append(f"{'':14}{parts}")
     single = report["single_run_ms"]
     lines.append(
-        f"one run of {SINGLE_STEPS} steps alone: p50 {single['p50']:.1f} ms, p99 {single['p99']:.1f} ms"
+        f"one run of {SINGLE_STEPS} steps alone: "
+        f"p50 {single['p50']:.1f} ms, p99 {single['p99']:.1f} ms"
     )
     lines.append(
         f"fsync {report['fsync']}, load before {report['load']:.2f}, {report['machine']}, "

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ class RunningSuite:
 
 
 @contextmanager
-def running_suite(python: str = sys.executable) -> Iterator[RunningSuite]:
+def running_suite(python: str = sys.executable) -> Generator[RunningSuite]:
     """`headrace up` in a new home, stopped at the end whatever happened."""
     with tempfile.TemporaryDirectory(prefix="headrace-bench-") as folder:
         home = Path(folder) / "home"
