@@ -1,9 +1,11 @@
 """Published flows in `headrace_control`: versions, labels, plans.
 
 Every service reads plans here, by (tenant, hash); the gateway writes. A version never changes,
-so plans and version numbers are cached for good; a label moves, so it is asked for each time.
+so plans and version numbers are cached for good; a label moves, so it is asked for each time, or
+kept for a moment where runs are started by the thousand.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,12 +59,16 @@ class Publication:
 
 
 class Definitions:
-    """The reading side."""
+    """The reading side. With `labels_kept_ms` a label that another process moved is seen that much
+    later; one that moves labels itself calls `forget_labels` after it."""
 
-    def __init__(self, pool: Pool, *, plans_max: int = PLANS_MAX) -> None:
+    def __init__(self, pool: Pool, *, plans_max: int = PLANS_MAX, labels_kept_ms: int = 0) -> None:
         self._pool = pool
         self._plans = LoadingCache(self._load_plan, plans_max)
         self._numbers = LoadingCache(self._load_number, VERSIONS_MAX)
+        self._labels = LoadingCache(self._load_label, VERSIONS_MAX)
+        self._labels_kept_ms = labels_kept_ms
+        self._label_reads = 0
 
     async def plan(self, tenant: TenantId, plan_hash: PlanHash) -> Plan:
         """Raises NotFound, and SetupError for a plan that this release cannot read."""
@@ -121,6 +127,13 @@ class Definitions:
                 f"Plan {plan_hash} of tenant {tenant!r} cannot be read by this release: it was "
                 f"published by a newer one. Upgrade this service first. ({fault})"
             ) from fault
+
+    async def _load_label(self, key: tuple[TenantId, str, str, int, int]) -> Version:
+        tenant, flow, label, _, _ = key
+        row = await self._pool.fetchrow(STATEMENTS["by_label"], tenant, flow, label)
+        if row is None:
+            raise NotFound(f"Flow {flow!r} has no label {label!r}. Publish it, or set the label.")
+        return Version(row["version"], row["hash"])
 
     async def _load_number(self, key: tuple[TenantId, str, int]) -> Version:
         tenant, flow, number = key

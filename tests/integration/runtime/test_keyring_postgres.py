@@ -1,0 +1,111 @@
+"""Data keys in their schema: made once a month, wrapped, erased for good."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from headrace_core.errors import KeyErased, SetupError
+from headrace_core.ids import TenantId
+from headrace_core.payload import key_id_of
+from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.keys import SCHEMA, DataKeys, RootKey, load_root_key, migrations
+from headrace_runtime.postgres.migrate import migrate
+from headrace_runtime.postgres.pool import Pool, Session, open_pool
+from headrace_runtime.sealing import Keyring
+from tests.support.postgres import PostgresForTests
+from tests.support.tenant_keys import ACME, DECEMBER_MS, NOVEMBER_MS, OTHER, RUN, MovableClock
+
+pytestmark = pytest.mark.postgres
+JSON = b'{"customer":"Anna"}'
+ROOT = RootKey(bytes(range(32)))
+
+
+async def prepare(session: Session) -> None:
+    await migrate(session, SCHEMA, migrations())
+
+
+@pytest.fixture
+async def pool(postgres: PostgresForTests) -> AsyncIterator[Pool]:
+    dsn = postgres.fresh_database(postgres.template("keys", prepare))
+    pool = await open_pool(dsn, application_name="tests")
+    yield pool
+    await pool.close()
+    postgres.drop(dsn)
+
+
+async def test_a_tenant_gets_a_key_for_this_month_and_the_next(pool: Pool) -> None:
+    keys = DataKeys(pool, ROOT)
+    first = await keys.ensure(ACME, NOVEMBER_MS)
+    assert await keys.ensure(ACME, NOVEMBER_MS) == first
+    found = await keys.of_tenants([ACME])
+    assert [(key.id, key.month) for key in found] == [(first, "2025-11"), (first + 1, "2025-12")]
+    assert len({key.secret for key in found}) == 2
+    assert await keys.ensure(ACME, DECEMBER_MS) == first + 1
+
+
+async def test_two_gateways_that_make_a_key_at_once_make_one(pool: Pool) -> None:
+    keys = DataKeys(pool, ROOT)
+    made = await asyncio.gather(*(keys.ensure(ACME, NOVEMBER_MS) for _ in range(8)))
+    assert len(set(made)) == 1
+    assert len(await keys.of_tenants([ACME])) == 2
+
+
+async def test_the_table_holds_no_key_in_clear(pool: Pool) -> None:
+    keys = DataKeys(pool, ROOT)
+    await keys.ensure(ACME, NOVEMBER_MS)
+    secrets = [key.secret for key in await keys.of_tenants([ACME])]
+    for row in await pool.fetch("select wrapped from headrace_keys.data_key"):
+        assert not any(secret and secret in row["wrapped"] for secret in secrets)
+
+
+async def test_a_keyring_of_another_process_opens_what_this_one_sealed(
+    pool: Pool, tmp_path: Path
+) -> None:
+    await DataKeys(pool, load_root_key(tmp_path / "root.key", create=True)).ensure(
+        ACME, NOVEMBER_MS
+    )
+    rings = [
+        Keyring(
+            DataKeys(pool, load_root_key(tmp_path / "root.key")),
+            LocalBlobs(tmp_path / "blobs"),
+            MovableClock(),
+        )
+        for _ in range(2)
+    ]
+    writer, reader = [await ring.ready(ACME) for ring in rings]
+    small, large = writer.seal(RUN, JSON), writer.seal(RUN, b'"' + b"x" * 100_000 + b'"')
+    await rings[0].store_pending_blobs()
+    assert reader.open(RUN, small) == JSON
+    assert await reader.fetch(RUN, large) == writer.open(RUN, large)
+
+
+async def test_an_erased_month_is_gone_and_the_others_stay(pool: Pool, tmp_path: Path) -> None:
+    keys = DataKeys(pool, ROOT)
+    november = await keys.ensure(ACME, NOVEMBER_MS)
+    await keys.ensure(OTHER, NOVEMBER_MS)
+    ring = Keyring(keys, LocalBlobs(tmp_path), MovableClock())
+    vault, other = await ring.ready(ACME), await ring.ready(OTHER)
+    stored, others = vault.seal(RUN, JSON), other.seal(RUN, JSON)
+    assert await keys.erase(ACME, "2025-01", "2025-11") == [november]
+    await ring.refresh()
+    with pytest.raises(KeyErased):
+        vault.open(RUN, stored)
+    assert other.open(RUN, others) == JSON
+    assert await pool.fetchval("select count(*) from headrace_keys.data_key") == 4
+    # Sealing goes on with the key that is left, and a new one for the month can be made.
+    assert key_id_of(vault.seal(RUN, JSON)) == november + 1
+    again = await keys.ensure(ACME, NOVEMBER_MS)
+    assert again not in {november, november + 1}
+    await ring.refresh()
+    assert key_id_of(vault.seal(RUN, JSON)) == again
+
+
+async def test_a_key_of_another_root_stops_the_service_with_a_reason(
+    pool: Pool, tmp_path: Path
+) -> None:
+    await DataKeys(pool, ROOT).ensure(TenantId("acme"), NOVEMBER_MS)
+    wrong = Keyring(DataKeys(pool, RootKey(bytes(32))), LocalBlobs(tmp_path), MovableClock())
+    with pytest.raises(SetupError, match="'acme' for 2025-11"):
+        await wrong.ready(ACME)
