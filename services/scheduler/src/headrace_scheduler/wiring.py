@@ -24,6 +24,7 @@ from headrace_runtime.postgres.pool import open_connection, open_pool
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
 from headrace_runtime.service import Life
+from headrace_scheduler import metrics
 from headrace_scheduler.adapters.catalogue import StoredCatalogue
 from headrace_scheduler.adapters.effect_rows import StoredRows
 from headrace_scheduler.adapters.snapshot_store import PostgresSnapshots
@@ -74,6 +75,7 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
     server = await start_server(settings.listen, servicers)
     address = Address.parse(settings.advertise) if settings.advertise else server.address
     leases = Leases(dsn, owner, address, description.partitions)
+    _publish_metrics(engine)
     life.keep("keyring", keyring.keep_fresh())
     life.keep("loop", engine.loop.run())
     ownership = life.spawn("ownership", engine.ownership.run(leases))
@@ -102,6 +104,13 @@ def _servicers(
     scheduler = SchedulerServicer(commands, hints)
     dispatch = DispatchServicer(owner, description.log_id, engine.dispatch, engine.loop, catalogue)
     return (lambda server: add_services(server, scheduler, dispatch),)
+
+
+def _publish_metrics(engine: Engine) -> None:
+    owned = engine.loop.partitions
+    metrics.PARTITIONS_OWNED.of().set_function(lambda: len(owned))
+    metrics.OPEN_RUNS.of().set_function(lambda: sum(len(one.runs) for one in owned.values()))
+    metrics.EXECUTORS.of().set_function(engine.dispatch.executors)
 
 
 async def _release(engine: Engine, leases: Leases, life: Life) -> None:

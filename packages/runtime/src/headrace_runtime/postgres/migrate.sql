@@ -1,7 +1,8 @@
 -- {schema} and {patience} are filled in by migrate.py, which checks them.
 
 -- name: set_patience
-select set_config('lock_timeout', '{patience}', true), set_config('statement_timeout', '{patience}', true);
+select set_config('lock_timeout', '{patience}', true),
+       set_config('statement_timeout', '{patience}', true);
 
 -- name: lock
 select pg_advisory_xact_lock(hashtextextended('headrace.migrate.' || $1::text, 0));

@@ -12,6 +12,7 @@ from typing import Protocol
 from headrace_core.ids import ExecutorId, RunId, StepKey
 from headrace_core.run.status import StepStatus
 from headrace_runtime.telemetry import Logger
+from headrace_scheduler import metrics
 from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
@@ -166,6 +167,7 @@ class Dispatch:
 
     def _lose(self, partition: int, key: AttemptKey) -> None:
         run, step, attempt = key
+        metrics.ATTEMPTS_LOST.of().inc()
         self._put(Input(partition, cmd.LoseAttempt(run=run, step=step, attempt=attempt)))
 
     def _after_grace(self, act: Callable[[], None]) -> None:

@@ -9,6 +9,7 @@ log before it goes on.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from time import perf_counter
 
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import RunId
@@ -16,6 +17,7 @@ from headrace_core.partition.events import ChildStart
 from headrace_core.run.events import StepAssigned, StepError
 from headrace_core.run.state import RunState
 from headrace_runtime.clock import Clock
+from headrace_scheduler import metrics
 from headrace_scheduler.app.appending import Appending, Loss
 from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.inbox import Inbox
@@ -105,7 +107,10 @@ class Loop:
             self._take(self._inbox.pop(), work, now_ms)
         self._assign(work, now_ms)
         if work.drafts:
+            began_s = perf_counter()
             lost = await self._appending.append(work.drafts)
+            metrics.APPEND_SECONDS.of().observe(perf_counter() - began_s)
+            metrics.TURNS.of().inc(len(work.drafts))
             for loss in lost:
                 self.give_up(loss)
             self._performing.perform(work.drafts, self.partitions, self._timers)
@@ -145,6 +150,7 @@ class Loop:
         """Forget a partition: its state in memory may be ahead of the log."""
         if self.partitions.pop(loss.partition, None) is None:
             return
+        metrics.OWNERSHIPS_LOST.of().inc()
         self._timers.drop_partition(loss.partition)
         self.on_lost(loss)
 
@@ -223,6 +229,7 @@ class Loop:
         """One bad run never stops the others: it parks, from a clean view."""
         incident = engine_error(failed.turn, "engine.fault", f"{failed.cause!r}")
         self._performing.report_fault(failed)
+        metrics.RUNS_PARKED.of().inc()
         command = incoming.command
         begins = isinstance(command, cmd.StartRun | cmd.FireSchedule) or (
             isinstance(command, cmd.TakeMessage) and isinstance(command.message, ChildStart)
