@@ -134,6 +134,15 @@ async def test_what_is_not_there_is_not_found_by_name(pool: Pool) -> None:
         await definitions.source(ACME, "orders", 1)
 
 
+async def test_the_number_of_a_plan_is_found_by_its_hash(pool: Pool) -> None:
+    definitions = Definitions(pool)
+    for number in (1, 2):
+        await Publishing(pool).publish(ACME, plan(number), "…")
+    assert await definitions.number_of(ACME, plan(2).hash) == 2
+    with pytest.raises(NotFound):
+        await definitions.number_of(OTHER, plan(2).hash)
+
+
 async def test_a_plan_of_a_newer_release_is_refused_with_what_to_do(pool: Pool) -> None:
     await Publishing(pool).publish(ACME, plan(), "…")
     await pool.execute("update headrace_control.flow_version set plan = '{\"hash\": 1}'")
