@@ -97,7 +97,7 @@ async def running_history(
     pool = await open_pool(database, application_name="history-under-test")
     await migrate_shared(pool)
     schemas = TenantSchemas(pool)
-    store = PostgresProjection(database, schemas)
+    store = PostgresProjection(database, pool, schemas)
     live = Live(queue_turns_max)
     records = ProtobufRecords()
     logged: list[bytes] = []

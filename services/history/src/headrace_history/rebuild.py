@@ -28,7 +28,7 @@ async def rebuild(settings: HistorySettings, log: Logger) -> int:
         await migrate_shared(pool)
         event_log = await PostgresLog.open(dsn, application_name=APPLICATION_NAME)
         schemas = TenantSchemas(pool)
-        store = PostgresProjection(dsn, schemas)
+        store = PostgresProjection(dsn, pool, schemas)
         try:
             await store.empty()
             faults = await project_to_end(event_log, store)

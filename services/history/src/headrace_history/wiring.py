@@ -50,7 +50,7 @@ async def build(settings: HistorySettings, life: Life) -> AsyncGenerator[Address
         dsn, application_name=APPLICATION_NAME, wait_s=LOG_WAIT_S, writers=1
     )
     schemas = TenantSchemas(pool)
-    store = PostgresProjection(dsn, schemas)
+    store = PostgresProjection(dsn, pool, schemas)
     live = Live()
     records = ProtobufRecords()
     projector = Projector(

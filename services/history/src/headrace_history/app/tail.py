@@ -74,16 +74,19 @@ class Tail:
         return hashlib.sha256(record).digest() == self._last
 
     def unknown_runs(self, records: Sequence[LogRecord]) -> dict[RunId, TenantId]:
-        """Runs that may be in the projections but are not in memory."""
+        """Runs that may be in the projections, are not in memory and do not begin here."""
         runs = self._memory.runs
+        begun: set[RunId] = set()
         replay_to = self.replay_to
         unknown: dict[RunId, TenantId] = {}
         for record in records:
             run = record.run
-            if run is None or run in runs:
+            if run is None or run in runs or run in begun:
                 continue
             if record.sequence > 1 or record.offset < replay_to:
                 unknown[run] = record.tenant
+            else:
+                begun.add(run)
         return unknown
 
     def take(self, records: Sequence[LogRecord], now_s: float) -> None:

@@ -24,10 +24,10 @@ def passing_faults() -> Generator[None]:
     """What goes away by itself becomes Unavailable; the rest is a bug and stays what it is."""
     try:
         yield
-    except ValueError:
-        # asyncpg's word for a wrong argument is an interface error too, but it stays wrong.
-        raise
     except _PASSING as fault:
+        if isinstance(fault, asyncpg.InterfaceError) and "clos" not in str(fault):
+            # A wrong call, unlike a call on a connection or pool that is closed, stays wrong.
+            raise
         raise Unavailable(
             f"history's database does not answer: {fault or type(fault).__name__}"
         ) from fault

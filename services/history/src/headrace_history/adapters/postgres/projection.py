@@ -21,7 +21,7 @@ from headrace_history.app.ports import LoadedRun
 from headrace_history.domain.projections import runs
 from headrace_history.domain.projections.approvals import ApprovalRow
 from headrace_history.domain.watermark import Flush, TenantFlush, Watermark
-from headrace_runtime.postgres.pool import Session, open_connection
+from headrace_runtime.postgres.pool import Pool, Session, open_connection
 from headrace_runtime.postgres.sql import load_statements
 
 STATEMENTS = load_statements(Path(__file__).with_name("projection.sql"))
@@ -47,8 +47,9 @@ class PostgresProjection:
     """ProjectionStore. An owner is drawn with each claim: whoever claims last may write, also
     against a transaction of its own whose end it never heard of."""
 
-    def __init__(self, dsn: str, schemas: TenantSchemas) -> None:
+    def __init__(self, dsn: str, pool: Pool, schemas: TenantSchemas) -> None:
         self._dsn = dsn
+        self._pool = pool
         self._schemas = schemas
         self._owner = ""
         self._session: Session | None = None
@@ -100,14 +101,14 @@ class PostgresProjection:
         for tenant, run in wanted:
             by_tenant.setdefault(tenant, []).append(run)
         found: dict[RunId, LoadedRun] = {}
-        session = await self._connected()
         for tenant, ids in by_tenant.items():
             schema = await self._schemas.find(tenant)
             if schema is None:
                 continue
+            # Not by the session: a flush may be under way there.
             with passing_faults():
-                rows = await session.fetch(statement("load_runs", schema), ids)
-                approvals = await session.fetch(statement("load_approvals", schema), ids)
+                rows = await self._pool.fetch(statement("load_runs", schema), ids)
+                approvals = await self._pool.fetch(statement("load_approvals", schema), ids)
             for row in rows:
                 found[RunId(row["run"])] = LoadedRun(run_row(tenant, row))
             for row in approvals:
@@ -120,10 +121,25 @@ class PostgresProjection:
         script, copies = [_DURABILITY], list[Copy]()
         for tenant in sorted(flush.tenants, key=names.__getitem__):
             _add_tenant(script, copies, names[tenant], flush.tenants[tenant])
+        try:
+            await self._write(session, flush.watermarks, script, copies)
+        except BaseException:
+            # Also when cancelled in the middle: what state the session is in is not worth asking.
+            session.terminate()
+            self._session = None
+            raise
+
+    async def _write(
+        self,
+        session: Session,
+        watermarks: Sequence[Watermark],
+        script: Sequence[str],
+        copies: Sequence[Copy],
+    ) -> None:
         with passing_faults():
             async with session.transaction():
                 # First, so that a projector that was fenced writes nothing and says why.
-                await self._move_watermarks(session, flush.watermarks)
+                await self._move_watermarks(session, watermarks)
                 await session.execute("".join(script))
                 for schema, table, columns, rows in copies:
                     await session.copy_records_to_table(
