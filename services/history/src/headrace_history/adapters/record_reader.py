@@ -19,7 +19,7 @@ from headrace_history.domain.turns import (
     METERED_KINDS,
     Digest,
     LogRecord,
-    digest_of,
+    counts_of,
 )
 
 SHAPES_MAX: Final = 4096
@@ -37,7 +37,6 @@ _Names = tuple[str | None, ...]
 class _Shape:
     """What follows from the kinds alone: the digest if no event says more, and which may."""
 
-    kinds: tuple[type[RunEvent], ...]
     plain: Digest
     marked: tuple[tuple[int, str], ...]
     metered: tuple[tuple[int, str], ...]
@@ -87,20 +86,20 @@ class ProtobufRecords:
                     break
             else:
                 return shape.plain
-        places = list(shape.marked)
-        places += [
+        metered = [
             (place, name)
             for place, name in shape.metered
             if getattr(events[place], name).HasField("usage")
         ]
+        places = sorted((*shape.marked, *metered)) if metered else shape.marked
         try:
-            marks = [_TAKE[name](getattr(events[place], name)) for place, name in sorted(places)]
+            marks = [_TAKE[name](getattr(events[place], name)) for place, name in places]
         except ValueError as fault:
             raise UnknownEvent(
                 f"an event has a value that this version does not know: {fault}; upgrade history, "
                 "then restart it"
             ) from fault
-        return digest_of(shape.kinds, tuple(marks))
+        return Digest(shape.plain.counts, tuple(marks))
 
     def _shape(self, names: _Names) -> _Shape:
         known = [name for name in names if name is not None]
@@ -109,11 +108,10 @@ class ProtobufRecords:
                 "a record holds an event of a kind that this version does not know: upgrade "
                 "history, then restart it"
             )
-        kinds = tuple(_KIND[name] for name in known)
+        kinds = [_KIND[name] for name in known]
         places = tuple(enumerate(known))
         shape = _Shape(
-            kinds,
-            digest_of(kinds),
+            Digest(counts_of(kinds)),
             tuple((place, name) for place, name in places if name in _MARKED),
             tuple((place, name) for place, name in places if name in _METERED),
         )

@@ -57,14 +57,15 @@ class OpenRun:
         """
         row = self.row
         digest = reader.digest(record.body)
-        record.count = digest.count
+        counts = digest.counts
+        record.count = counts.events
         journal.check_follows(row.run, row.tenant, row.sequence, row.chain, record)
         runs.project(row, record, digest)
         self.turns.append(record)
         self.digests.append(digest)
-        self.events += digest.count
+        self.events += counts.events
         self.bytes += len(record.body)
-        if digest.asks_people or self.approvals:
+        if counts.asks_people or self.approvals:
             self._take_approvals(record, reader)
 
     def _take_approvals(self, turn: JournalTurn, reader: RecordReader) -> None:

@@ -62,17 +62,25 @@ class LogRecord(JournalTurn):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Digest:
-    """How many events of which kind a turn holds, and those of them that say more."""
+class KindCounts:
+    """How many events of which kind a turn holds; one object serves all turns of one shape.
+    `rarer` says that one of the last three is not 0."""
 
-    count: int
+    events: int
     assigned: int = 0
     succeeded: int = 0
+    rarer: bool = False
     failed: int = 0
     skipped: int = 0
     cancelled: int = 0
-    ends_run: bool = False
     asks_people: bool = False
+
+
+@dataclass(slots=True)
+class Digest:
+    """What the projections need of a turn: counts, and the events that say more."""
+
+    counts: KindCounts
     marks: tuple[ev.RunEvent, ...] = ()
 
 
@@ -85,17 +93,17 @@ _COUNTED: Mapping[type[ev.RunEvent], str] = {
 }
 
 
-def digest_of(kinds: Iterable[type[ev.RunEvent]], marks: tuple[ev.RunEvent, ...] = ()) -> Digest:
-    """The digest of a turn with events of these kinds; `marks` are those that say more."""
-    count, ends_run, asks_people = 0, False, False
+def counts_of(kinds: Iterable[type[ev.RunEvent]]) -> KindCounts:
+    """The counts of a turn with events of these kinds."""
+    events, asks_people = 0, False
     tally = dict.fromkeys(_COUNTED.values(), 0)
     for kind in kinds:
-        count += 1
-        ends_run = ends_run or kind in ev.RUN_TERMINAL_EVENTS
+        events += 1
         asks_people = asks_people or kind is ev.ApprovalRequested
         if kind in _COUNTED:
             tally[_COUNTED[kind]] += 1
-    return Digest(count=count, ends_run=ends_run, asks_people=asks_people, marks=marks, **tally)
+    rarer = bool(tally["failed"] or tally["skipped"] or tally["cancelled"])
+    return KindCounts(events=events, rarer=rarer, asks_people=asks_people, **tally)
 
 
 def is_mark(event: ev.RunEvent) -> bool:
@@ -109,4 +117,5 @@ def is_mark(event: ev.RunEvent) -> bool:
 def digest_events(events: Iterable[ev.RunEvent]) -> Digest:
     """The digest of decoded events; the reading of undecoded bodies must agree with it."""
     listed = tuple(events)
-    return digest_of(map(type, listed), tuple(event for event in listed if is_mark(event)))
+    marks = tuple(event for event in listed if is_mark(event))
+    return Digest(counts_of(map(type, listed)), marks)

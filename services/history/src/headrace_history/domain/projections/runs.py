@@ -58,13 +58,15 @@ _VALUES: Callable[[RunRow], tuple[object, ...]] = attrgetter(*COLUMNS)
 
 def project(row: RunRow, turn: JournalTurn, digest: Digest) -> None:
     """Take one turn into the row."""
-    row.sequence += digest.count
+    counts = digest.counts
+    row.sequence += counts.events
     row.offset, row.chain, row.time_ms = turn.offset, turn.chain, turn.time_ms
-    row.attempts += digest.assigned
-    row.succeeded += digest.succeeded
-    row.failed += digest.failed
-    row.skipped += digest.skipped
-    row.cancelled += digest.cancelled
+    row.attempts += counts.assigned
+    row.succeeded += counts.succeeded
+    if counts.rarer:
+        row.failed += counts.failed
+        row.skipped += counts.skipped
+        row.cancelled += counts.cancelled
     for event in digest.marks:
         take = _TAKES.get(type(event))
         if take is not None:

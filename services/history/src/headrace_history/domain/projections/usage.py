@@ -40,7 +40,8 @@ def project(usage: UsageDeltas, flow: str, turns: Iterable[tuple[JournalTurn, Di
     """Add what these turns of one run consumed."""
     day_counted, counted = -1, UsageDelta()
     for turn, digest in turns:
-        if not digest.assigned and not digest.marks:
+        assigned = digest.counts.assigned
+        if not assigned and not digest.marks:
             continue
         day = turn.time_ms // DAY_MS
         if day != day_counted:
@@ -48,7 +49,7 @@ def project(usage: UsageDeltas, flow: str, turns: Iterable[tuple[JournalTurn, Di
                 day,
                 usage.setdefault(UsageKey(day, flow, ""), UsageDelta()),
             )
-        counted.attempts += digest.assigned
+        counted.attempts += assigned
         for event in digest.marks:
             if isinstance(event, ev.RunStarted):
                 counted.runs += 1
