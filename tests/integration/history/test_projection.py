@@ -208,6 +208,24 @@ async def test_runs_that_wait_leave_memory_and_come_back_with_their_next_turn(
         assert {tuple(row) for row in approvals} == {("yes", b"ok")}
 
 
+async def test_a_run_is_loaded_while_a_flush_is_held_up(database: str, writer: LogWriter) -> None:
+    async with running_history(database, writer, replace(LAZY, quiet_runs_max=0)) as history:
+        await writer.turn(run_of(1), started(), ready("a"), assigned("a"))
+        schema = await history.flushed(TENANT)
+        await history.until(lambda: history.projector.open_run(TENANT, run_of(1)) is None)
+        await writer.turn(run_of(2), started())
+        await history.projector.passed_ends(WAIT_S)
+        async with history.pool.acquire() as connection, connection.transaction():
+            await connection.execute(f"lock table {schema}.journal in exclusive mode")
+            flushing = asyncio.ensure_future(history.projector.flush(TENANT))
+            await writer.turn(run_of(1), succeeded("a"), ev.RunSucceeded(output=Stored(b"")))
+            await history.projector.passed_ends(WAIT_S)
+            assert not flushing.done()
+        await flushing
+        await assert_row_is_the_fold(history, TENANT, run_of(1))
+        assert history.logged == []
+
+
 async def test_an_unknown_event_stops_its_partition_and_the_others_go_on(
     history: History, writer: LogWriter
 ) -> None:

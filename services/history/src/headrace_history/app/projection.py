@@ -29,8 +29,8 @@ class ProjectorSettings:
 
     read_records_max: int = 512
     poll_s: float = 0.25
-    pause_s_per_record: float = 0.0001
-    pause_s_max: float = 0.015
+    pause_s_per_record: float = 0.0005
+    pause_s_max: float = 0.02
     flush_interval_s: float = 0.25
     flush_age_s: float = 2.0
     unflushed_bytes_max: int = 64 << 20
