@@ -102,10 +102,13 @@ async def test_two_schedulers_share_and_never_hold_the_same(scheduler: Open) -> 
 async def test_schedulers_that_take_at_once_do_not_both_get_a_lease(scheduler: Open) -> None:
     racers = [scheduler(f"racer {number}") for number in range(4)]
     parts: list[int] = []
-    for _ in range(3):
+    # What one gives up in a round, another takes in the next: shares settle within a few.
+    for _ in range(20):
         held = await asyncio.gather(*(leases.acquire() for leases in racers))
         parts = [part for each in held for part in each]
         assert len(parts) == len(set(parts))
+        if len(parts) == PARTITIONS and max(map(len, held)) == PARTITIONS // len(racers):
+            break
     assert sorted(parts) == ALL
 
 
