@@ -23,7 +23,8 @@ Call = grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse]
 
 RECONNECT_FIRST_S = 0.05
 RECONNECT_MAX_S = 2.0
-CLOSE_GRACE_S = 0.5
+CLOSE_S = 0.5
+"""How long the last words may take to reach the schedulers."""
 CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.max_receive_message_length", 16 << 20),
     ("grpc.max_send_message_length", 16 << 20),
@@ -35,6 +36,8 @@ CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.initial_reconnect_backoff_ms", 50),
     ("grpc.min_reconnect_backoff_ms", 1_000),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A proxy variable of the environment is meant for the outside world.
+    ("grpc.enable_http_proxy", 0),
 )
 
 _log = logging.getLogger(__name__)
@@ -64,15 +67,15 @@ class DispatchClient:
         self,
         protocol: DispatchProtocol,
         addresses: Sequence[str],
-        runner: Runner,
         chance: Callable[[], float],
     ) -> None:
         self.protocol = protocol
         self._addresses = tuple(dict.fromkeys(addresses))
-        self._runner = runner
         self._chance = chance
         self._wake = {address: asyncio.Event() for address in self._addresses}
         self._quiet = asyncio.Event()
+        self._closing = False
+        self._ended = asyncio.Event()
         self._connected: set[str] = set()
         self._noted: dict[tuple[AttemptKey, int], asyncio.Future[None]] = {}
 
@@ -81,11 +84,17 @@ class DispatchClient:
         """Streams on which a scheduler has answered."""
         return len(self._connected)
 
-    async def run(self) -> None:
-        """Until cancelled. One task per scheduler; no fault of one reaches the others."""
-        async with asyncio.TaskGroup() as group:
-            for address in self._addresses:
-                group.create_task(self._keep_stream(address), name=f"dispatch {address}")
+    async def run(self, runner: Runner) -> None:
+        """Until `close` or a cancellation. One task per scheduler; a broken stream is opened
+        again, and one scheduler's absence does not reach the others."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for address in self._addresses:
+                    group.create_task(
+                        self._keep_stream(address, runner), name=f"dispatch {address}"
+                    )
+        finally:
+            self._ended.set()
 
     def finish(self, result: Result) -> None:
         """The attempt's one word; kept and sent until an owner acknowledges it."""
@@ -105,14 +114,19 @@ class DispatchClient:
         finally:
             self._noted.pop((attempt, number), None)
 
-    def grant_more(self) -> None:
-        """There is more room than the schedulers know of."""
-        for wake in self._wake.values():
-            wake.set()
+    def set_window(self, window: int) -> None:
+        """How many attempts may be open or on their way here from now on."""
+        self.protocol.set_window(window)
+        self._wake_all()
 
     async def drain(self, time_s: float) -> bool:
-        """No new tasks; True when every accepted attempt ended and was acknowledged in time."""
+        """No new tasks; True when every accepted attempt ended and was acknowledged in time.
+
+        Every stream is opened anew without credits, which is how a scheduler learns that
+        nothing more is to come this way.
+        """
         self.protocol.start_drain()
+        self._wake_all()
         try:
             async with asyncio.timeout(time_s):
                 while self.protocol.open or self.protocol.unacknowledged:
@@ -122,32 +136,49 @@ class DispatchClient:
             return False
         return True
 
+    async def close(self) -> None:
+        """Hand open attempts back, so that they are given to others at once, and end `run`."""
+        self.protocol.give_back()
+        self._closing = True
+        self._wake_all()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._ended.wait()
+        except TimeoutError:
+            _log.warning("a scheduler did not take the last words in time")
+
+    def _wake_all(self) -> None:
+        for wake in self._wake.values():
+            wake.set()
+
     def _wake_owner(self, attempt: AttemptKey) -> None:
         owner = self.protocol.owner_of(attempt)
         if owner is not None:
             self._wake[owner].set()
 
-    async def _keep_stream(self, address: str) -> None:
+    async def _keep_stream(self, address: str, runner: Runner) -> None:
         channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         stub = rpc.DispatchServiceStub(channel)
         failures = 0
         try:
             while True:
-                answered = await self._serve_stream(address, stub.Work())
+                answered = await self._serve_stream(address, stub.Work(), runner)
+                if self._closing:
+                    return
                 failures = 0 if answered else failures + 1
                 limit = min(RECONNECT_MAX_S, RECONNECT_FIRST_S * 2 ** min(failures, 10))
                 await asyncio.sleep(limit * (0.5 + self._chance() / 2))
         finally:
-            await channel.close(CLOSE_GRACE_S)
+            await channel.close()
 
-    async def _serve_stream(self, address: str, call: Call) -> bool:
+    async def _serve_stream(self, address: str, call: Call, runner: Runner) -> bool:
         """One stream from its opening to its end; whether the scheduler said anything on it."""
         self.protocol.connect(address)
         self._wake[address].set()
         try:
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(self._write(address, call))
-                await self._read(address, call)
+                await self._read(address, call, runner)
                 writer.cancel()
         finally:
             call.cancel()
@@ -156,27 +187,27 @@ class DispatchClient:
             self._connected.discard(address)
         return answered
 
-    async def _read(self, address: str, call: Call) -> None:
+    async def _read(self, address: str, call: Call, runner: Runner) -> None:
         try:
             while isinstance(message := await call.read(), pb.WorkResponse):
                 self._connected.add(address)
-                self._receive(address, message)
+                self._receive(address, message, runner)
         except grpc.aio.AioRpcError as fault:
             _log.info("the stream to scheduler %s ended: %s", address, fault.code().name)
 
-    def _receive(self, address: str, message: pb.WorkResponse) -> None:
+    def _receive(self, address: str, message: pb.WorkResponse, runner: Runner) -> None:
         work = self.protocol.receive(address, decode(message))
         for attempt in work.closed:
             self._close_notes(attempt.key)
-            self._runner.closed(attempt)
+            runner.closed(attempt)
         for attempt in work.cancelled:
-            self._runner.cancel(attempt)
+            runner.cancel(attempt)
         for noted in work.noted:
             future = self._noted.get(noted)
             if future is not None and not future.done():
                 future.set_result(None)
         if work.tasks:
-            self._runner.accept(work.tasks)
+            runner.accept(work.tasks)
         self._quiet.set()
         self._wake[address].set()
 
@@ -187,13 +218,16 @@ class DispatchClient:
 
     async def _write(self, address: str, call: Call) -> None:
         """Ends with the stream; what it could not send is sent again on the next."""
-        wake = self._wake[address]
+        wake, opened_draining = self._wake[address], self.protocol.draining
         try:
             while True:
                 await wake.wait()
                 wake.clear()
                 while (message := self.protocol.next_message(address)) is not None:
                     await call.write(encode(message))
+                if self._closing or (self.protocol.draining and not opened_draining):
+                    await call.done_writing()
+                    return
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # Not cancelled here: the reader meets the same end and says why.
             return

@@ -200,6 +200,17 @@ class DispatchProtocol:
         """No more room is granted, and tasks still on their way are refused."""
         self.draining = True
 
+    def give_back(self) -> list[Attempt]:
+        """Refuse what is still open, late but at once: whoever owns it assigns it again."""
+        given = [held for held in self._held.values() if held.result is None]
+        for held in given:
+            del self._held[held.attempt.key]
+            held.window.open -= 1
+            stream = self._streams[held.partition.stream]
+            if stream.connected:
+                stream.refusals.append(Refusal(held.attempt, DRAINING))
+        return [held.attempt for held in given]
+
     def next_message(self, name: str) -> Sending | None:
         """What is to be sent now, None if nothing is. Taken once: a stream that then breaks
         has it sent again by `connect` or an announcement."""

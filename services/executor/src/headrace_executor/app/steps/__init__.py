@@ -1,0 +1,1 @@
+"""The kinds of actions that run here."""

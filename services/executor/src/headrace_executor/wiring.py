@@ -1,0 +1,58 @@
+"""Builds the executor: the only place that names concrete adapters."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from headrace_executor import metrics
+from headrace_executor.adapters.catalogue import PayloadVaults, PublishedPlans
+from headrace_executor.adapters.scheduler_stream import draw_executor_id, scheduler_streams
+from headrace_executor.app.prepared import Kinds
+from headrace_executor.app.session import Session
+from headrace_executor.app.steps.transform import DataTransform
+from headrace_executor.app.worker import Worker
+from headrace_executor.settings import ExecutorSettings
+from headrace_runtime.address import Address
+from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.clock import SystemClock
+from headrace_runtime.definitions import Definitions
+from headrace_runtime.keys import DataKeys, load_root_key
+from headrace_runtime.postgres.pool import open_pool
+from headrace_runtime.rpc.server import start_server
+from headrace_runtime.sealing import Keyring
+from headrace_runtime.service import Life
+
+DRAIN_S = 3.0
+"""Of the 4.5 s that a stopping service has, what running attempts get."""
+
+
+@asynccontextmanager
+async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Address]:
+    executor = draw_executor_id()
+    life.log = life.log.bind(executor=executor)
+    dsn = settings.postgres_dsn.get_secret_value()
+    pool = await open_pool(dsn, application_name="headrace-executor")
+    try:
+        keys = DataKeys(pool, load_root_key(settings.root_key_file))
+        keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
+        kinds = Kinds(transforms={"data": DataTransform()}, operations={})
+        worker = Worker(PublishedPlans(Definitions(pool)), PayloadVaults(keyring), kinds)
+        client = scheduler_streams(executor, settings.lanes, settings.schedulers, settings.window)
+        session = Session(worker, client, settings.slots, settings.window)
+        metrics.CONNECTED.set_function(lambda: client.connected)
+        metrics.UNACKNOWLEDGED.set_function(lambda: client.protocol.unacknowledged)
+        life.keep("payload keys", keyring.keep_fresh())
+        life.keep("dispatch", client.run(session))
+        server = await start_server(settings.listen, [])
+        yield server.address
+        await server.set_serving(serving=False)
+        if not await client.drain(DRAIN_S):
+            life.log.warning(
+                "drain cut short",
+                open=client.protocol.open,
+                unacknowledged=client.protocol.unacknowledged,
+            )
+        await session.stop()
+        await client.close()
+        await server.stop()
+    finally:
+        pool.terminate()
