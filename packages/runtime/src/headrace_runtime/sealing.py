@@ -11,6 +11,7 @@ import asyncio
 import hmac
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol
@@ -39,6 +40,7 @@ from headrace_runtime.clock import Clock
 from headrace_runtime.keys import NONCE_BYTES, DataKey, month_of
 from headrace_runtime.loading_cache import LoadingCache
 from headrace_runtime.nonces import NONCES
+from headrace_runtime.postgres.pool import CONNECTION_LOST
 
 NULL = b"null"
 TAG_BYTES = 16
@@ -321,10 +323,14 @@ class Keyring:
         self._newest_id = max([newest, *(key.id for key in keys)])
 
     async def keep_fresh(self, interval_s: float = 60.0) -> None:
-        """The loop that bounds how long an erased key still opens something here."""
+        """The loop that bounds how long an erased key still opens something here.
+
+        A database that is away for a while must not end the service: the next round asks again.
+        """
         while True:
             await asyncio.sleep(interval_s)
-            await self.refresh()
+            with suppress(*CONNECTION_LOST):
+                await self.refresh()
 
     async def _load(self, tenant: TenantId) -> TenantVault:
         vault = TenantVault(tenant, self._derive, self._contents, self._blobs, self._refresh_tenant)

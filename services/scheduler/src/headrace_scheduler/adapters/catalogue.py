@@ -5,6 +5,7 @@ from headrace_core.payload import Stored, Vault
 from headrace_core.workflow.plan import Plan
 from headrace_runtime.definitions import Definitions
 from headrace_runtime.sealing import Keyring
+from headrace_scheduler.adapters.database import unavailable_when_lost
 
 
 class StoredCatalogue:
@@ -18,7 +19,9 @@ class StoredCatalogue:
 
     async def load(self, tenant: TenantId, plan: PlanHash) -> None:
         key = (tenant, plan)
-        if key not in self._plans:
+        if key in self._plans:
+            return
+        with unavailable_when_lost("loading a plan"):
             await self._keyring.ready(tenant)
             self._plans[key] = await self._definitions.plan(tenant, plan)
 
@@ -29,11 +32,13 @@ class StoredCatalogue:
         return self._keyring.vault(tenant)
 
     async def version(self, tenant: TenantId, plan: PlanHash) -> int:
-        return await self._definitions.number_of(tenant, plan)
+        with unavailable_when_lost("looking up a version"):
+            return await self._definitions.number_of(tenant, plan)
 
     async def fetch(self, tenant: TenantId, owner: RunId, stored: Stored) -> None:
-        vault = await self._keyring.ready(tenant)
-        await vault.fetch(owner, stored)
+        with unavailable_when_lost("fetching a payload"):
+            vault = await self._keyring.ready(tenant)
+            await vault.fetch(owner, stored)
 
     async def store_blobs(self) -> None:
         await self._keyring.store_pending_blobs()

@@ -12,6 +12,7 @@ from headrace_core.ids import RunId, TenantId
 from headrace_core.partition.state import StartKey
 from headrace_runtime.postgres.pool import Connection, Pool
 from headrace_runtime.postgres.sql import load_statements
+from headrace_scheduler.adapters.database import unavailable_when_lost
 from headrace_scheduler.app.ports import Checkpoint, RunRow, Snapshot, SnapshotChange
 
 _SQL = load_statements(Path(__file__).with_suffix(".sql"))
@@ -23,6 +24,14 @@ class PostgresSnapshots:
         self._pool = pool
 
     async def load(self, partition: int) -> Snapshot | None:
+        with unavailable_when_lost("loading a snapshot"):
+            return await self._load(partition)
+
+    async def save(self, change: SnapshotChange) -> bool:
+        with unavailable_when_lost("writing a snapshot"):
+            return await self._save(change)
+
+    async def _load(self, partition: int) -> Snapshot | None:
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
@@ -47,7 +56,7 @@ class PostgresSnapshots:
             ],
         )
 
-    async def save(self, change: SnapshotChange) -> bool:
+    async def _save(self, change: SnapshotChange) -> bool:
         checkpoint = change.checkpoint
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute(

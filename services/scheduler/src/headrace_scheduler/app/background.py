@@ -5,9 +5,10 @@ A task per effect is affordable here: none of these belongs to the path of an or
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any
 
-from headrace_core.errors import HeadraceError
+from headrace_core.errors import Unavailable
 from headrace_core.ids import DAY_MS, TenantId, run_id, slot_for
 from headrace_core.partition.events import ChildEnded, ChildStart, Message
 from headrace_core.run.state import RunView
@@ -30,6 +31,7 @@ from headrace_scheduler.domain.failure import sealed_error
 
 RETRY_S = 0.25
 SubmitInput = Callable[[Input], None]
+Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Background:
@@ -69,15 +71,15 @@ class Background:
         if run is None:
             return
         if isinstance(effect, CloseRow):
-            work = self._close_row(partition.number, run, effect)
+            work = partial(self._close_row, partition.number, run, effect)
         elif isinstance(effect, PrepareChild):
-            work = self._prepare_child(partition.number, run, effect)
+            work = partial(self._prepare_child, partition.number, run, effect)
         else:
-            work = self._fetch(partition.number, run.tenant, effect)
+            work = partial(self._fetch, partition.number, run.tenant, effect)
         self._spawn(work, partition.number, run)
 
     def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
-        self._spawn(self._fire(partition, timer))
+        self._spawn(partial(self._fire, partition, timer))
 
     def forget(self, partition: int) -> None:
         """The partition was given up: what was on its way to or from it is sent again later."""
@@ -96,7 +98,7 @@ class Background:
         ]
         if pending:
             self._delivering[source.number, target] = outbox.sent
-            self._spawn(self._send(source.number, target, pending))
+            self._spawn(partial(self._send, source.number, target, pending))
 
     def deliver_all_to(self, target: int, sources: "list[OwnedPartition]") -> None:
         for source in sources:
@@ -120,15 +122,9 @@ class Background:
                 )
 
     async def _close_row(self, partition: int, run: RunView, effect: CloseRow) -> None:
-        while True:
-            try:
-                verdict, output = await self._rows.close(
-                    run.tenant, run.run_id, effect.step, effect.attempt
-                )
-                break
-            except (OSError, HeadraceError) as error:
-                self._log.warning("effect row not closed yet", run=run.run_id, cause=repr(error))
-                await asyncio.sleep(RETRY_S)
+        verdict, output = await self._rows.close(
+            run.tenant, run.run_id, effect.step, effect.attempt
+        )
         close = cmd.CloseByRow(
             run=run.run_id,
             step=effect.step,
@@ -162,24 +158,30 @@ class Background:
         )
         self.submit(Input(partition, fire))
 
-    def _spawn(
-        self, work: Coroutine[Any, Any, None], partition: int = 0, run: RunView | None = None
-    ) -> None:
+    def _spawn(self, work: Work, partition: int = 0, run: RunView | None = None) -> None:
         task = asyncio.get_running_loop().create_task(self._guard(work, partition, run))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guard(
-        self, work: Coroutine[Any, Any, None], partition: int, run: RunView | None
-    ) -> None:
-        try:
-            await work
-        except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
-            self._log.error("background effect failed", error=error)
-            if run is not None:
-                vault = self._catalogue.vault(run.tenant)
-                incident = sealed_error(vault, run.run_id, "engine.fault", repr(error))
-                self.submit(Input(partition, cmd.ParkRun(run=run.run_id, incident=incident)))
+    async def _guard(self, work: Work, partition: int, run: RunView | None) -> None:
+        """Again while what it needs is away; a bug parks its run and stops nobody else."""
+        while True:
+            try:
+                await work()
+                return
+            except (OSError, Unavailable) as error:
+                self._log.warning("background effect waits", cause=repr(error))
+                await asyncio.sleep(RETRY_S)
+            except Exception as error:  # noqa: BLE001 - a bug in one run must not stop the others
+                self._log.error("background effect failed", error=error)
+                if run is not None:
+                    self._park(partition, run, error)
+                return
+
+    def _park(self, partition: int, run: RunView, error: Exception) -> None:
+        vault = self._catalogue.vault(run.tenant)
+        incident = sealed_error(vault, run.run_id, "engine.fault", repr(error))
+        self.submit(Input(partition, cmd.ParkRun(run=run.run_id, incident=incident)))
 
 
 class _Delivered:

@@ -62,15 +62,17 @@ class Snapshots:
         self._due_ms[partition.number] = now_ms + self._interval_ms
 
     async def _save(self, partition: OwnedPartition, change: SnapshotChange) -> None:
+        saved = False
         try:
             saved = await self._store.save(change)
         except (OSError, HeadraceError) as error:
             self._log.warning("snapshot not written", partition=partition.number, cause=repr(error))
-            saved = False
-        if saved:
-            partition.checkpoint_offset = change.checkpoint.offset
-        else:
-            give_back(partition, change)
+        finally:
+            # A later checkpoint without these rows would recover a state that never was.
+            if saved:
+                partition.checkpoint_offset = change.checkpoint.offset
+            else:
+                give_back(partition, change)
 
 
 def take_change(partition: OwnedPartition, now_ms: int) -> SnapshotChange:
