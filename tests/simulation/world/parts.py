@@ -56,7 +56,7 @@ class SimRows:
     """Transforms have no effect rows; closing one finds nothing there."""
 
     async def close(
-        self, tenant: TenantId, run: RunId, step: StepKey, attempt: int
+        self, tenant: TenantId, run: RunId, step: StepKey, fallback: int, attempt: int
     ) -> tuple[RowVerdict, Stored]:
         await asyncio.sleep(0.001)
         return RowVerdict.NO_EFFECT, NOTHING

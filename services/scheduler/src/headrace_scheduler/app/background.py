@@ -123,7 +123,7 @@ class Background:
 
     async def _close_row(self, partition: int, run: RunView, effect: CloseRow) -> None:
         verdict, output = await self._rows.close(
-            run.tenant, run.run_id, effect.step, effect.attempt
+            run.tenant, run.run_id, effect.step, effect.fallback, effect.attempt
         )
         close = cmd.CloseByRow(
             run=run.run_id,

@@ -90,7 +90,7 @@ class EffectRows(Protocol):
     """The scheduler's side of the effect rows."""
 
     async def close(
-        self, tenant: TenantId, run: RunId, step: StepKey, attempt: int
+        self, tenant: TenantId, run: RunId, step: StepKey, fallback: int, attempt: int
     ) -> tuple[RowVerdict, Stored]:
         """Close the row of the step's last attempt, or say what it already holds."""
         ...

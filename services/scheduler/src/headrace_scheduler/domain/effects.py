@@ -38,11 +38,15 @@ class CancelAttempt:
 
 @dataclass(frozen=True, slots=True)
 class CloseRow:
-    """Close the effect row of the step's last attempt, then send CloseByRow."""
+    """Close the effect row of the step's last attempt, then send CloseByRow.
+
+    Each fallback entry is an effect, and so a row, of its own.
+    """
 
     run: RunId
     step: StepKey
     attempt: int
+    fallback: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,7 @@ def effects_of_partition(partition: PartitionView) -> Iterator[Effect]:
 def _effects_of_step(run: RunView, step: PlanStep, state: StepView) -> Iterator[Effect]:
     if state.status is StepStatus.READY and state.fan_out is None and not step.inline:
         if run.cancel is not None:
-            yield CloseRow(run.run_id, state.key, state.attempt)
+            yield CloseRow(run.run_id, state.key, state.attempt, state.fallback)
             return
         action = action_of(step, state)
         if action.kind is UsesKind.FLOW:

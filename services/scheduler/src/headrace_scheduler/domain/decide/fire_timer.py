@@ -86,7 +86,7 @@ def _step_deadline(turn: RunTurn, command: FireTimer) -> Rejection | None:
     if state.status is StepStatus.RUNNING:
         turn.perform(CancelAttempt(turn.run_id, state.key, state.attempt, state.executor))
     if state.attempt and has_effect(step):
-        turn.perform(CloseRow(turn.run_id, state.key, state.attempt))
+        turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
     else:
         if state.waiting is WaitingKind.CHILD:
             stop_step(turn, state, step)

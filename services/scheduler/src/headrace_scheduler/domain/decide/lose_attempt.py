@@ -31,7 +31,7 @@ def lose_attempt(turn: RunTurn, command: LoseAttempt) -> Rejection | None:
     if state.lost < LOST_MAX and not is_stopping(turn, step_id):
         try_elsewhere(turn, state)
     elif has_effect(step):
-        turn.perform(CloseRow(turn.run_id, command.step, command.attempt))
+        turn.perform(CloseRow(turn.run_id, command.step, command.attempt, state.fallback))
     else:
         _end_without_effect(turn, state)
     settle(turn)

@@ -66,7 +66,7 @@ def stop_step(turn: RunTurn, state: StepView, step: PlanStep) -> None:
         target = partition_of(slot_of(state.child), turn.partitions)
         turn.send(target, ChildCancel(run=state.child, tenant=turn.tenant))
     elif state.attempt and has_effect(step):
-        turn.perform(CloseRow(turn.run_id, state.key, state.attempt))
+        turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
     else:
         end_cancelled(turn, state)
 
@@ -84,6 +84,6 @@ def end_after_grace(turn: RunTurn) -> None:
             continue
         step = turn.plan.steps[step_of(state.key)[0]]
         if state.attempt and has_effect(step):
-            turn.perform(CloseRow(turn.run_id, state.key, state.attempt))
+            turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
         else:
             end_cancelled(turn, state)
