@@ -125,6 +125,24 @@ def test_attempts_follow_the_action_unless_something_is_said() -> None:
     assert general.steps["task"].timeout_ms == 5_000
 
 
+@pytest.mark.parametrize("jitter", ["none", "full", "equal"])
+def test_a_default_policy_is_that_of_every_step_that_states_none(jitter: str) -> None:
+    policy = (
+        "{max_attempts: 4, on: [network], not_on: [http.501],"
+        f" backoff: {{initial: 2s, factor: 1.5, max: 8s, jitter: {jitter}}}}}"
+    )
+    steps = f"  a: {{uses: worker.x@1}}\n  b: {{uses: worker.x@1, retry: {policy}}}\n"
+    plan = compiled(steps, f"defaults: {{retry: {policy}}}")
+    assert plan.steps["a"].retry == plan.steps["b"].retry
+    assert plan.steps["a"].retry.on == ("network",)
+    assert plan.steps["a"].retry.jitter is Jitter(jitter)
+
+
+def test_the_head_of_a_flow_names_it_and_may_describe_it() -> None:
+    plan = compiled(CHAIN, "title: x\ndescription: y\ntags: {team: billing}")
+    assert plan.flow == "sample"
+
+
 def test_a_fallback_has_attempts_of_its_own_action() -> None:
     plan = compiled(
         "  a: {uses: worker.x@1, fallback: [{uses: http.get@1, with: {url: x}}, {output: null}]}\n"
