@@ -2,10 +2,13 @@ PYTHON ?= python3
 bin = .venv/bin
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 13
 
 setup: ## make .venv from requirements.lock and install the members; quick when nothing changed
 	@$(PYTHON) .ci/workspace.py setup
+
+up: setup ## run everything on this machine until Ctrl-C; prints addresses and a key
+	@$(bin)/headrace up
 
 check: lint types unit ## what each commit must pass, in less than a minute
 
@@ -22,7 +25,10 @@ fmt: setup ## format, and mend what can be mended without thought
 	@$(bin)/ruff check --quiet --fix && $(bin)/ruff format --quiet
 
 types: setup ## pyright, strict, tests too
-	@$(bin)/pyright
+	@$(bin)/pyright --project pyproject.toml
+
+bench-quick: setup ## the figures of a few minutes, into build/bench/quick.json
+	@$(bin)/python -m bench.headrace.quick
 
 protos: ## generate Python from proto/ again, in place
 	@$(bin)/python packages/contracts/hatch_build.py
@@ -30,4 +36,4 @@ protos: ## generate Python from proto/ again, in place
 lock: ## resolve the dependencies and write every requirements.lock
 	@$(PYTHON) .ci/workspace.py lock
 
-.PHONY: help setup check test unit lint fmt types protos lock
+.PHONY: help setup up check test unit lint fmt types bench-quick protos lock
