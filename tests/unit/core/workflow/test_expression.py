@@ -247,6 +247,7 @@ CHECKER = TypeChecker(
         ("inputs.other", "dyn"),
         ("inputs.tags.map(t, t + 'x')", "list<string>"),
         ("has(inputs.n)", "bool"),
+        ("inputs.tags == null || inputs.n == null", "bool"),
         ("inputs.?n.orValue(1)", "dyn"),
     ],
 )

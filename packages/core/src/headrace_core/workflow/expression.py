@@ -122,8 +122,9 @@ class TypeChecker:
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._variables = dict(variables)
         self._typed = _environment(variables)
-        # The engine takes a dotted variable for a value in `has(a.b)`; such expressions are
-        # checked with the roots only.
+        # The engine takes a dotted variable for a value in `has(a.b)`, and lets nothing typed be
+        # compared with null, which a skipped step's output is. Such expressions are checked with
+        # the roots only.
         self._roots = _environment({name: "dyn" for name in variables if "." not in name})
 
     def with_names(self, variables: Mapping[str, str]) -> "TypeChecker":
@@ -134,7 +135,7 @@ class TypeChecker:
         if len(source.encode()) > SOURCE_BYTES_MAX:
             message = f"an expression has at most {SOURCE_BYTES_MAX} bytes"
             return (Problem(ProblemKind.BOUND, message, "split it over several steps"),)
-        environment = self._roots if _uses_has(source) else self._typed
+        environment = self._roots if _asks_for_absence(source) else self._typed
         try:
             return environment.compile(source).return_type().name().lower()
         except RuntimeError as fault:
@@ -296,8 +297,11 @@ def _guarded(source: str) -> str:
     return "".join(parts)
 
 
-def _uses_has(source: str) -> bool:
-    return "has" in source and any(token.text == "has" for token in tokens(source))
+_UNTYPED_WORDS = frozenset({"has", "null"})
+
+
+def _asks_for_absence(source: str) -> bool:
+    return any(token.text in _UNTYPED_WORDS for token in tokens(source))
 
 
 def _missing_on_path(path: Sequence[str | int], names: Names) -> str:
