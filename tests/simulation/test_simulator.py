@@ -12,7 +12,7 @@ import pytest
 from tests.simulation.world.campaign import run_campaign
 
 ROOT = Path(__file__).parents[2]
-SEEDS, CHUNK = 200, 25
+SEEDS, CHUNK = 200, 50
 SOMETIMES = (
     "append ack_lost",
     "append delayed",

@@ -358,7 +358,7 @@ def _draw_rates(chance: random.Random) -> _Rates:
 
     return _Rates(
         crash=draw(0.12),
-        freeze=draw(0.12),
+        freeze=draw(0.3),
         executor_crash=draw(0.12),
         break_stream=draw(0.3),
         append_lost=draw(0.03),

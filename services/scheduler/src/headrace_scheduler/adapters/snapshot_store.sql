@@ -2,7 +2,8 @@
 select log_id, off, epoch, next_seq, state from headrace_scheduler.checkpoint where part = $1;
 
 -- name: load_runs
-select run, tenant, off, first_off, state from headrace_scheduler.run_snapshot where part = $1;
+select run, tenant, off, first_off, state from headrace_scheduler.run_snapshot
+where part = $1 order by run;
 
 -- name: load_start_keys
 select key, fingerprint, run, expires_ms from headrace_scheduler.start_key

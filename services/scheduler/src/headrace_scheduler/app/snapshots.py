@@ -88,7 +88,8 @@ def take_change(partition: OwnedPartition, now_ms: int) -> SnapshotChange:
         state=freeze_partition(replace(partition.state, start_keys={})),
     )
     changed: list[RunRow] = []
-    for run_id in partition.dirty:
+    # In order, since the next owner takes up its runs in the order of their rows.
+    for run_id in sorted(partition.dirty):
         run = partition.runs.get(run_id)
         if run is not None:
             first = partition.first_offsets.get(run_id, 0)
@@ -96,7 +97,7 @@ def take_change(partition: OwnedPartition, now_ms: int) -> SnapshotChange:
     change = SnapshotChange(
         checkpoint=checkpoint,
         changed=changed,
-        ended=tuple(partition.ended),
+        ended=sorted(partition.ended),
         new_start_keys=tuple(partition.new_start_keys),
         now_ms=now_ms,
     )
