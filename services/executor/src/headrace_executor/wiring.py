@@ -15,12 +15,15 @@ from headrace_runtime.address import Address
 from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Definitions
+from headrace_runtime.delivery.effects import SCHEMA, migrations
 from headrace_runtime.keys import DataKeys, load_root_key
-from headrace_runtime.postgres.pool import open_pool
+from headrace_runtime.postgres.migrate import migrate
+from headrace_runtime.postgres.pool import open_connection, open_pool
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
 from headrace_runtime.service import Life
 
+NAME = "headrace executor"
 DRAIN_S = 3.0
 """Of the 4.5 s that a stopping service has, what running attempts get."""
 
@@ -30,7 +33,8 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
     executor = draw_executor_id()
     life.log = life.log.bind(executor=executor)
     dsn = settings.postgres_dsn.get_secret_value()
-    pool = await open_pool(dsn, application_name="headrace-executor")
+    await _migrate(dsn)
+    pool = await open_pool(dsn, application_name=NAME)
     try:
         keys = DataKeys(pool, load_root_key(settings.root_key_file))
         keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
@@ -56,3 +60,11 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
         await server.stop()
     finally:
         pool.terminate()
+
+
+async def _migrate(dsn: str) -> None:
+    session = await open_connection(dsn, application_name=NAME)
+    try:
+        await migrate(session, SCHEMA, migrations())
+    finally:
+        session.terminate()
