@@ -210,6 +210,8 @@ async def test_an_export_verifies_replays_and_opens_offline(database: str, tmp_p
         run = run_of(1)
         await service.write_run(run)
         await service.write_run(run_of(2))
+        # A run that is known already may be shown without its newest event.
+        await service.stub.WaitForEnd(pb.WaitForEndRequest(tenant=TENANT, run=run, wait_ms=20_000))
         lines = await export_of(service, run)
     header, turns, blobs = verify(lines)
     assert header.plan is not None and header.plan["hash"] == service.plan
