@@ -1,0 +1,1 @@
+"""What a connector author needs: descriptors, outcomes, authorisation, typed input."""

@@ -1,0 +1,1 @@
+"""Connectors: one attempt at an outside system at a time, through the egress guard."""

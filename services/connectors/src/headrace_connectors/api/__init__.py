@@ -1,0 +1,1 @@
+"""ConnectorService and VaultService: one file per RPC; conversion happens here."""

@@ -1,0 +1,1 @@
+"""Use cases of connectors, against the ports in ports.py."""

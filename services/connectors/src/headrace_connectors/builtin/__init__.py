@@ -1,0 +1,1 @@
+"""The connectors of every installation: HTTP and PostgreSQL."""
