@@ -185,14 +185,18 @@ async def converse(
         if reader.done() and reader.exception() is None:
             outgoing.close()
             await writer
-        elif writer.done() and writer.exception() is None:
-            # Closed by us: what the other side still says is taken until it ends too.
+        elif writer.done() and (
+            writer.exception() is None
+            or isinstance(writer.exception(), asyncio.InvalidStateError)
+        ):
+            # Closed by us: what the other side still says is taken until it ends too. Or gRPC
+            # refused to write because the call is over: only the reader is told why.
             await reader
     finally:
         outgoing.close()
         for task in (writer, reader):
             task.cancel()
-        ended = await asyncio.gather(writer, reader, return_exceptions=True)
+        ended = await asyncio.gather(reader, writer, return_exceptions=True)
     for fault in ended:
         if isinstance(fault, Exception):
             raise fault

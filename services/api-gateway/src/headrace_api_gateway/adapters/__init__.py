@@ -1,0 +1,1 @@
+"""Outbound: schedulers, history, PostgreSQL, payload keys."""

@@ -1,0 +1,186 @@
+"""What the gateway needs: the owners of partitions, history, keys and published workflows."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from headrace_core.errors import InvalidState
+from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
+from headrace_core.payload import Stored
+from headrace_core.workflow.plan import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    tenant: TenantId
+    actor: str
+    run: RunId
+    flow: str
+    version: int
+    plan: PlanHash
+    input: Stored
+    trigger: str
+    start_key: bytes
+    fingerprint: bytes
+    client_key: bool
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`repeated` says that the start key was known and `run` is the earlier run."""
+
+    run: RunId
+    repeated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """`every_ms` 0 removes it."""
+
+    tenant: TenantId
+    flow: str
+    trigger: str
+    version: int
+    plan: PlanHash
+    every_ms: int
+
+
+class MaybeDone(InvalidState):
+    """A refusal of a command that had been sent before, on a stream that broke unanswered.
+
+    It may be the echo of the command's own success: only the run itself can tell.
+    """
+
+
+class Scheduler(Protocol):
+    """Finds the partition's owner, follows it during a takeover for a few seconds.
+
+    Raises Unavailable when there is no owner for longer, and the error of the tree that the
+    owner answered (NotFound, InvalidState, KeyReused, ...). What returns is durable. A command
+    whose stream broke is sent again: harmless for a start, which its key protects, and for a
+    schedule; `cancel` and `decide` then raise MaybeDone in place of InvalidState.
+    """
+
+    async def start(self, start: Start) -> Started: ...
+
+    async def cancel(self, tenant: TenantId, actor: str, run: RunId, reason: Stored) -> None: ...
+
+    async def decide(
+        self,
+        tenant: TenantId,
+        actor: str,
+        run: RunId,
+        step: StepKey,
+        decision: str,
+        answer: Stored,
+    ) -> None: ...
+
+    async def set_schedule(self, actor: str, schedule: Schedule) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Empty and 0 stand for "all"; times are epoch milliseconds."""
+
+    flow: str = ""
+    status: str = ""
+    started_after_ms: int = 0
+    started_before_ms: int = 0
+    limit: int = 50
+    cursor: str = ""
+
+
+class History(Protocol):
+    """Answers are JSON documents, passed on as they are. A run that was accepted is always known
+    here. Raises NotFound for another tenant's run as for none, Unavailable when history is away.
+    """
+
+    async def run(self, tenant: TenantId, run: RunId) -> bytes: ...
+
+    async def runs(self, tenant: TenantId, wanted: RunFilter) -> tuple[Sequence[bytes], str]:
+        """A page, and the cursor of the next one or the empty text."""
+        ...
+
+    async def state(self, tenant: TenantId, run: RunId, sequence: int) -> tuple[bytes, str, int]:
+        """State, its hash, and the number of the event it ends at."""
+        ...
+
+    async def events(
+        self, tenant: TenantId, run: RunId, after: int, limit: int
+    ) -> tuple[Sequence[bytes], bool]:
+        """A page, and whether there are more."""
+        ...
+
+    async def usage(self, tenant: TenantId, from_ms: int, to_ms: int) -> bytes: ...
+
+    async def wait_for_end(self, tenant: TenantId, run: RunId, wait_ms: int) -> tuple[bytes, bool]:
+        """The run, and whether it has ended."""
+        ...
+
+    def export(self, tenant: TenantId, run: RunId) -> AsyncIterator[bytes]: ...
+
+    def subscribe(
+        self, tenant: TenantId, run: RunId, after: int
+    ) -> AsyncIterator[tuple[Sequence[bytes], bool]]:
+        """Events without gap or repeat, and whether these are the run's last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredKey:
+    """Without its secret."""
+
+    id: str
+    tenant: TenantId
+    name: str
+    role: str
+    secret_hash: bytes
+    created_ms: int
+    revoked: bool
+
+
+class KeyStore(Protocol):
+    async def find(self, key_id: str) -> StoredKey | None: ...
+
+    async def add(
+        self, key_id: str, tenant: TenantId, secret_hash: bytes, name: str, role: str
+    ) -> StoredKey:
+        """Raises NotFound for an unknown tenant."""
+        ...
+
+    async def of_tenant(self, tenant: TenantId) -> Sequence[StoredKey]: ...
+
+    async def revoke(self, tenant: TenantId, key_id: str) -> None:
+        """May be repeated. Raises NotFound."""
+        ...
+
+
+class TenantSealer(Protocol):
+    """Seals payloads of one tenant."""
+
+    async def seal(self, run: RunId, json: bytes) -> Stored:
+        """What is too large for a record is durable in the blob store when this returns."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Startable:
+    """A version of a flow with all that its next start needs, at hand."""
+
+    version: int
+    plan: Plan
+    sealer: TenantSealer
+
+
+class Flows(Protocol):
+    async def startable(self, tenant: TenantId, flow: str, version: str) -> Startable:
+        """`version` is a number or a label; a label may be a second old. Raises NotFound."""
+        ...
+
+    async def plan(self, tenant: TenantId, plan: PlanHash) -> Plan: ...
+
+    async def sealer(self, tenant: TenantId) -> TenantSealer: ...
+
+
+Document = Mapping[str, object]
