@@ -9,13 +9,13 @@ from headrace_core.log.record import Envelope
 from headrace_core.partition.events import PartitionClaimed, ScheduleFired
 from headrace_core.run.events import RunEvent, RunParked, RunStarted, RunSucceeded
 from headrace_core.run.status import CancelCause, StepStatus
-from headrace_core.workflow.plan import Plan, StepKind, Trigger, TriggerKind, Wait
+from headrace_core.workflow.plan import Fallback, Plan, StepKind, Trigger, TriggerKind, Wait
 from headrace_runtime.eventlog.port import Batch
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Reason
 from tests.simulation.world.small_world import LOG_ID, PARTITIONS, TENANT, SmallWorld
 from tests.simulation.world.virtual_loop import run_virtually
-from tests.support.run_harness import plan_of, step
+from tests.support.run_harness import plan_of, step, template
 
 CLAIM_BODY = encode_body([], [PartitionClaimed(owner="test", nonce=b"n" * 16)])
 # The engine has no decision for a group: at publish it is refused, here it is a bug to survive.
@@ -172,6 +172,23 @@ def test_a_run_longer_than_a_snapshot_interval_is_recovered_from_its_row() -> No
         assert world.host is not None
         world.host.start()
         assert isinstance((await _ended(world, run))[-1], RunSucceeded)
+        await world.stop()
+
+    run_virtually(scenario())
+
+
+def test_a_fallback_that_needs_a_large_value_waits_for_it_and_parks_nothing() -> None:
+    async def scenario() -> None:
+        value = template({"size": "${{ size(inputs.text) }}"})
+        entries = (Fallback(output=value),)
+        flow = named(plan_of(step("a", fallback=entries)), "large", 7)
+        world = SmallWorld(flow)
+        world.executor.fails = lambda run, step, attempt: True
+        await world.start()
+        run = await world.begin("large", {"text": "x" * 70_000})
+        events = await _ended(world, run)
+        assert isinstance(events[-1], RunSucceeded)
+        assert "run parked" not in world.said()
         await world.stop()
 
     run_virtually(scenario())

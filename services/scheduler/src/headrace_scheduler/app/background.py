@@ -11,6 +11,7 @@ from typing import Any
 from headrace_core.errors import Unavailable
 from headrace_core.ids import DAY_MS, TenantId, run_id, slot_for
 from headrace_core.partition.events import ChildEnded, ChildStart, Message
+from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
 from headrace_runtime.clock import Clock
 from headrace_runtime.telemetry import Logger
@@ -78,6 +79,10 @@ class Background:
             work = partial(self._fetch, partition.number, run.tenant, effect)
         self._spawn(work, partition.number, run)
 
+    def fetch_for(self, incoming: Input, tenant: TenantId, missing: BlobMissingHere) -> None:
+        """Bring the payload to hand, then ask the same question again."""
+        self._spawn(partial(self._fetch_for, incoming, tenant, missing))
+
     def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
         self._spawn(partial(self._fire, partition, timer))
 
@@ -137,6 +142,10 @@ class Background:
     async def _fetch(self, partition: int, tenant: TenantId, effect: FetchPayload) -> None:
         await self._catalogue.fetch(tenant, effect.owner, effect.stored)
         self.submit(Input(partition, cmd.ContinueRun(run=effect.run)))
+
+    async def _fetch_for(self, incoming: Input, tenant: TenantId, missing: BlobMissingHere) -> None:
+        await self._catalogue.fetch(tenant, missing.run, missing.stored)
+        self.submit(incoming)
 
     async def _prepare_child(self, partition: int, run: RunView, effect: PrepareChild) -> None:
         self.submit(Input(partition, await child_input(self._catalogue, run, effect)))

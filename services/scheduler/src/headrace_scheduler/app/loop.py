@@ -27,6 +27,7 @@ from headrace_scheduler.app.performing import Performing
 from headrace_scheduler.app.turns import (
     DecisionFailed,
     Draft,
+    PayloadNeeded,
     Rejected,
     Turns,
     find_ready,
@@ -169,6 +170,9 @@ class Loop:
             outcome = self._turns.decide(partition, incoming, now_ms)
         except DecisionFailed as failed:
             self._decision_failed(partition, incoming, failed, work, now_ms)
+            return
+        except PayloadNeeded as needed:
+            self._performing.fetch_for(incoming, needed)
             return
         except UnknownEvent as error:
             self.give_up(Loss(partition.number, str(error), claim_again=False))

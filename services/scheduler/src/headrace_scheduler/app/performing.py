@@ -8,9 +8,10 @@ from headrace_core.partition.state import StartKey
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.background import Background
+from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Assignment, Dispatcher
-from headrace_scheduler.app.turns import DecisionFailed, Draft
+from headrace_scheduler.app.turns import DecisionFailed, Draft, PayloadNeeded
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import (
     ArmSchedule,
@@ -90,6 +91,9 @@ class Performing:
 
     def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
         self._background.prepare_firing(partition, timer)
+
+    def fetch_for(self, incoming: Input, needed: PayloadNeeded) -> None:
+        self._background.fetch_for(incoming, needed.tenant, needed.missing)
 
     def flush(self) -> None:
         self._dispatcher.flush()

@@ -7,6 +7,7 @@ from typing import Any
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition import events as pev
+from headrace_core.payload import BlobMissingHere
 from headrace_core.run.events import RunEvent, RunParked, StepAssigned, StepError
 from headrace_core.run.state import RunState
 from headrace_core.run.status import CancelCause, RunStatus, StepStatus
@@ -90,6 +91,15 @@ class DecisionFailed(Exception):
         self.cause = cause
 
 
+class PayloadNeeded(Exception):
+    """A payload is not at hand and nothing was decided yet: fetch it, then ask again."""
+
+    def __init__(self, tenant: TenantId, missing: BlobMissingHere) -> None:
+        super().__init__(f"a payload of {missing.run} is not at hand")
+        self.tenant = tenant
+        self.missing = missing
+
+
 class Turns:
     """Decides inputs against owned partitions. Knows no time and no I/O of its own."""
 
@@ -98,7 +108,8 @@ class Turns:
         self._partitions = partitions
 
     def decide(self, partition: OwnedPartition, incoming: Input, now_ms: int) -> Draft | Rejected:
-        """Raises DecisionFailed for a bug in one run, UnknownEvent to stop the partition."""
+        """Raises DecisionFailed for a bug in one run, PayloadNeeded for a value that has to be
+        fetched first, UnknownEvent to stop the partition."""
         command = incoming.command
         decide = DECIDE_RUN.get(type(command))  # type: ignore[arg-type] # keys are the subset
         if decide is not None:
@@ -263,6 +274,10 @@ class Turns:
             rejection = decide()
         except UnknownEvent:
             raise
+        except BlobMissingHere as missing:
+            if turn.events:
+                raise DecisionFailed(turn, missing) from missing
+            raise PayloadNeeded(turn.tenant, missing) from missing
         except Exception as error:
             raise DecisionFailed(turn, error) from error
         turn.commit()
