@@ -1,6 +1,6 @@
 """What the gateway needs: the owners of partitions, history, keys and published workflows."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -181,6 +181,3 @@ class Flows(Protocol):
     async def plan(self, tenant: TenantId, plan: PlanHash) -> Plan: ...
 
     async def sealer(self, tenant: TenantId) -> TenantSealer: ...
-
-
-Document = Mapping[str, object]

@@ -10,6 +10,7 @@ from headrace_core.errors import InvalidInput
 KEY_LETTERS_MAX = 255
 WAIT_MS_MAX = 60_000
 _REFERENCE = re.compile(r"(?P<flow>[a-z][a-z0-9-]{0,62})(?:@(?P<version>[0-9]+|[a-z][a-z0-9-]*))?")
+_LABEL = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _WAIT = re.compile(r"(?P<number>[0-9]+)(?P<unit>ms|s|m)?")
 _UNITS_MS = {"ms": 1, "s": 1_000, None: 1_000, "m": 60_000}
 DEFAULT_LABEL = "stable"
@@ -61,6 +62,15 @@ def check_idempotency_key(key: str) -> str:
     if not key or len(key) > KEY_LETTERS_MAX or not key.isprintable():
         raise InvalidInput(f"Idempotency-Key must be 1 to {KEY_LETTERS_MAX} printable characters.")
     return key
+
+
+def check_label(label: str) -> str:
+    """Raises InvalidInput."""
+    if not _LABEL.fullmatch(label):
+        raise InvalidInput(
+            f"{label!r} is no label: a letter, then letters, digits and dashes, all lower case."
+        )
+    return label
 
 
 def wait_ms(text: str | None) -> int:

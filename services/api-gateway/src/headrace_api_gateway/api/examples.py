@@ -1,0 +1,111 @@
+"""Examples of the API's documentation. A test compares them with what the API really takes."""
+
+from typing import Any
+
+RUN_ID = "run_0g0jq8a1b2c3d4e5f6g7h8j9k0"
+
+START: dict[str, Any] = {"workflow": "greet", "input": {"name": "Ada"}, "priority": 0}
+ACCEPTED: dict[str, Any] = {
+    "id": RUN_ID,
+    "status": "accepted",
+    "url": f"/v1/runs/{RUN_ID}",
+    "repeated": False,
+}
+DEFINITION = """\
+flow: v1
+name: greet
+inputs:
+  name: {type: string}
+steps:
+  hello: {uses: data.echo@1, with: {value: "Hello ${{ inputs.name }}"}}
+outputs:
+  text: ${{ steps.hello.output }}
+"""
+RUN: dict[str, Any] = {
+    "id": RUN_ID,
+    "flow": "greet",
+    "version": 1,
+    "status": "succeeded",
+    "started_at": "2026-11-25T12:00:00.000Z",
+    "ended_at": "2026-11-25T12:00:00.012Z",
+    "output": {"text": "Hello Ada"},
+    "error": None,
+    "steps": {"hello": {"status": "succeeded", "attempt": 1, "output": "Hello Ada"}},
+}
+RUN_LIST: dict[str, Any] = {
+    "runs": [{"id": RUN_ID, "flow": "greet", "version": 1, "status": "succeeded"}],
+    "next_cursor": None,
+}
+EVENTS: dict[str, Any] = {
+    "events": [{"sequence": 1, "time": "2026-11-25T12:00:00.000Z", "kind": "RunStarted"}],
+    "more": True,
+}
+STATE: dict[str, Any] = {
+    "sequence": 3,
+    "state_hash": "9f" * 32,
+    "state": {"id": RUN_ID, "status": "running"},
+}
+CANCEL: dict[str, Any] = {"reason": "ordered twice"}
+CANCELLED: dict[str, Any] = {"id": RUN_ID, "status": "cancelling"}
+DECISION: dict[str, Any] = {"decision": "approved", "comment": "fine", "form": {"amount": 120}}
+DECIDED: dict[str, Any] = {"id": RUN_ID, "step": "manager", "decision": "approved"}
+USAGE: dict[str, Any] = {
+    "from": "2026-11-01T00:00:00.000Z",
+    "to": "2026-11-25T12:00:00.000Z",
+    "rows": [],
+}
+VALID: dict[str, Any] = {
+    "valid": True,
+    "name": "greet",
+    "hash": "3c" * 32,
+    "lock": {"data.echo@1": "1.0.0#a1"},
+}
+PUBLISHED: dict[str, Any] = {
+    "name": "greet",
+    "version": 1,
+    "hash": "3c" * 32,
+    "new": True,
+    "label": "stable",
+}
+VERSION: dict[str, Any] = {
+    "version": 1,
+    "hash": "3c" * 32,
+    "labels": ["stable"],
+    "created_at_ms": 1_795_600_000_000,
+}
+WORKFLOWS: dict[str, Any] = {"workflows": [{"name": "greet", "versions": [VERSION]}]}
+WORKFLOW: dict[str, Any] = {
+    "name": "greet",
+    "versions": [VERSION],
+    "version": 1,
+    "inputs": {"name": {"type": "string"}},
+    "definition": DEFINITION,
+}
+LABEL: dict[str, Any] = {"name": "greet", "label": "stable", "version": 1}
+TENANT: dict[str, Any] = {"id": "acme", "weight": 1, "created_at_ms": 1_795_600_000_000}
+KEY: dict[str, Any] = {
+    "id": "0123456789ab",
+    "tenant": "acme",
+    "name": "ci",
+    "role": "starter",
+    "created_at_ms": 1_795_600_000_000,
+    "revoked": False,
+}
+MADE_KEY: dict[str, Any] = {
+    **KEY,
+    "key": "hr_live_0123456789ab_<32 letters, shown once>_<checksum>",
+}
+PROBLEM: dict[str, Any] = {
+    "type": "docs/errors/HR-2005.md",
+    "title": "Invalid input",
+    "status": 422,
+    "detail": "The input does not fit workflow greet@1.",
+    "instance": "/v1/runs",
+    "code": "HR-2005",
+    "faults": ["input.name: this input is required"],
+}
+
+
+def answer(example: object, status: int = 200) -> dict[int | str, dict[str, Any]]:
+    """For `responses` of a route."""
+    return {status: {"content": {"application/json": {"example": example}}}}

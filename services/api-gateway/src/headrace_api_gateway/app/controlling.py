@@ -1,0 +1,116 @@
+"""Cancel a run, decide an approval.
+
+A command may be sent twice when its stream breaks; a refusal is then compared with what the run
+says before it is passed on.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import orjson
+
+from headrace_api_gateway.app.ports import Flows, History, MaybeDone, Scheduler
+from headrace_api_gateway.domain.authorisation import Principal
+from headrace_core.errors import InvalidInput, InvalidState, NotFound
+from headrace_core.ids import PlanHash, RunId, StepKey
+from headrace_core.payload import NOTHING
+from headrace_core.workflow.inputs import value_faults
+from headrace_runtime.clock import Clock
+
+APPROVED = "approved"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """`decision` is approved or rejected; `form` is what the decider filled in."""
+
+    decision: str
+    comment: str = ""
+    form: Mapping[str, Any] | None = None
+
+
+class Controlling:
+    def __init__(self, scheduler: Scheduler, history: History, flows: Flows, clock: Clock) -> None:
+        self._scheduler = scheduler
+        self._history = history
+        self._flows = flows
+        self._clock = clock
+
+    async def cancel(self, principal: Principal, run: RunId, reason: str) -> None:
+        """Raises NotFound, InvalidState for a run that ended or is being cancelled."""
+        tenant = principal.tenant
+        sealed = NOTHING
+        if reason:
+            sealer = await self._flows.sealer(tenant)
+            sealed = await sealer.seal(run, orjson.dumps(reason))
+        try:
+            await self._scheduler.cancel(tenant, principal.actor, run, sealed)
+        except MaybeDone as refused:
+            document = await self._document(principal, run)
+            cancel = cast("dict[str, Any]", document.get("cancel") or {})
+            if cancel.get("cause") != "request":
+                raise InvalidState(refused.message) from None
+        except NotFound:
+            # The scheduler has only open runs; history knows whether there was one.
+            raise _ended(await self._document(principal, run)) from None
+
+    async def decide(
+        self, principal: Principal, run: RunId, step: StepKey, decision: Decision
+    ) -> None:
+        """Raises NotFound, InvalidInput for a form that does not fit, InvalidState when nobody
+        asks (any more)."""
+        document = await self._document(principal, run)
+        await self._check(principal, document, step, decision)
+        answer = {
+            "decision": decision.decision,
+            "comment": decision.comment,
+            "form": decision.form,
+            "decided_by": principal.actor,
+            "decided_at_ms": self._clock.now_ms(),
+        }
+        sealer = await self._flows.sealer(principal.tenant)
+        sealed = await sealer.seal(run, orjson.dumps(answer))
+        try:
+            await self._scheduler.decide(
+                principal.tenant, principal.actor, run, step, decision.decision, sealed
+            )
+        except MaybeDone as refused:
+            ended = (await self._document(principal, run)).get("steps", {}).get(step, {})
+            # The time makes the answer this very request's.
+            if ended.get("output") != answer:
+                raise InvalidState(refused.message) from None
+        except NotFound:
+            raise _ended(await self._document(principal, run)) from None
+
+    async def _check(
+        self,
+        principal: Principal,
+        document: Mapping[str, Any],
+        step: StepKey,
+        decision: Decision,
+    ) -> None:
+        plan = await self._flows.plan(principal.tenant, PlanHash(document["plan"]))
+        planned = plan.steps.get(step)
+        if planned is None or planned.approval is None:
+            approvals = [name for name, one in plan.steps.items() if one.approval is not None]
+            known = f"it has {', '.join(approvals)}" if approvals else "it has none"
+            raise NotFound(f"Run {document['id']} has no approval {step!r}; {known}.")
+        form = planned.approval.form
+        if form is None and decision.form:
+            raise InvalidInput(f"Approval {step!r} asks for no form: leave `form` out.")
+        if form is not None and decision.decision == APPROVED:
+            faults = value_faults(form, decision.form or {})
+            if faults:
+                raise InvalidInput(
+                    f"The form of approval {step!r} is not filled in as it asks.",
+                    [f"form.{fault}" if fault.path else f"form: {fault}" for fault in faults],
+                )
+
+    async def _document(self, principal: Principal, run: RunId) -> dict[str, Any]:
+        document = orjson.loads(await self._history.run(principal.tenant, run))
+        return cast("dict[str, Any]", document)
+
+
+def _ended(document: Mapping[str, Any]) -> InvalidState:
+    return InvalidState(f"Run {document['id']} is over: it has {document['status']}.")

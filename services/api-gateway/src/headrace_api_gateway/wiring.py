@@ -1,0 +1,133 @@
+"""Builds the gateway: the only place that names concrete adapters."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from headrace_api_gateway.adapters.admin_key_file import KeyFile
+from headrace_api_gateway.adapters.control import PostgresKeys, PostgresScheduleNames, ping
+from headrace_api_gateway.adapters.flows import PublishedFlows
+from headrace_api_gateway.adapters.history import HistoryClient
+from headrace_api_gateway.adapters.scheduler import Schedulers
+from headrace_api_gateway.api.application import Application, build_application
+from headrace_api_gateway.api.guard import Gate
+from headrace_api_gateway.api.http_server import serve_http
+from headrace_api_gateway.api.live import LiveRoute
+from headrace_api_gateway.api.probes import Probes
+from headrace_api_gateway.api.problem import Problems
+from headrace_api_gateway.api.run_routes import RunRoutes
+from headrace_api_gateway.api.start_run import StartRunRoute
+from headrace_api_gateway.api.tenant_routes import TenantRoutes
+from headrace_api_gateway.api.workflow_routes import WorkflowRoutes
+from headrace_api_gateway.app.authentication import Authenticator
+from headrace_api_gateway.app.controlling import Controlling
+from headrace_api_gateway.app.onboarding import Onboarding
+from headrace_api_gateway.app.publishing import Publishing
+from headrace_api_gateway.app.starting import Starting
+from headrace_api_gateway.domain.api_key import parse_key
+from headrace_api_gateway.settings import GatewaySettings
+from headrace_runtime import definitions, keys
+from headrace_runtime.address import Address
+from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.clock import SystemClock
+from headrace_runtime.leases import Owners
+from headrace_runtime.postgres.migrate import migrate
+from headrace_runtime.postgres.pool import CONNECTION_LOST, Pool, open_pool
+from headrace_runtime.sealing import Keyring
+from headrace_runtime.service import Life
+from headrace_runtime.telemetry import Logger
+from headrace_runtime.tenants import Tenants
+
+APPLICATION_NAME = "headrace-api-gateway"
+LABELS_KEPT_MS = 1_000
+DATA_KEYS_EVERY_S = 3_600.0
+
+
+@asynccontextmanager
+async def build(settings: GatewaySettings, life: Life) -> AsyncGenerator[Address]:
+    dsn = settings.postgres_dsn.get_secret_value()
+    pool = await open_pool(dsn, application_name=APPLICATION_NAME, connections_max=8)
+    await _migrate(pool)
+    data_keys = keys.DataKeys(pool, keys.load_root_key(settings.root_key_file))
+    onboarding = Onboarding(Tenants(pool), PostgresKeys(pool), data_keys, SystemClock(), os.urandom)
+    if settings.admin_key_file is not None:
+        await onboarding.ensure_first_administrator(KeyFile(settings.admin_key_file), parse_key)
+    keyring = Keyring(data_keys, LocalBlobs(settings.home / "blobs"), SystemClock())
+    history = HistoryClient(settings.history)
+    schedulers = Schedulers(Owners(pool), life.log)
+    application = _application(settings, pool, keyring, onboarding, history, schedulers, life.log)
+    loops = [
+        life.keep("owners of partitions", schedulers.watch()),
+        life.keep("payload keys", keyring.keep_fresh()),
+        life.keep("data keys", _renew_data_keys(onboarding, life.log)),
+    ]
+    server = await serve_http(application, settings.listen)
+    try:
+        yield server.address
+    finally:
+        await server.stop()
+        for loop in loops:
+            loop.cancel()
+        await asyncio.wait(loops)
+        await schedulers.close()
+        await history.close()
+        await pool.close()
+
+
+def _application(
+    settings: GatewaySettings,
+    pool: Pool,
+    keyring: Keyring,
+    onboarding: Onboarding,
+    history: HistoryClient,
+    schedulers: Schedulers,
+    log: Logger,
+) -> Application:
+    clock = SystemClock()
+    versions = definitions.Definitions(pool, labels_kept_ms=LABELS_KEPT_MS)
+    flows = PublishedFlows(versions, keyring, LocalBlobs(settings.home / "blobs"))
+    publishing = Publishing(
+        versions, definitions.Publishing(pool), PostgresScheduleNames(pool), schedulers
+    )
+    authenticator = Authenticator(PostgresKeys(pool), time.monotonic)
+    gate = Gate(authenticator, settings.body_bytes_max)
+    problems = Problems(log)
+    starting = Starting(schedulers, flows, clock, os.urandom)
+
+    async def history_is_ready() -> bool:
+        return history.is_ready()
+
+    return build_application(
+        gate,
+        problems,
+        StartRunRoute(gate, starting, history, problems),
+        LiveRoute(gate, history, problems),
+        RunRoutes(history, Controlling(schedulers, history, flows, clock)),
+        WorkflowRoutes(publishing, versions),
+        TenantRoutes(onboarding, authenticator),
+        Probes(
+            {
+                "database": lambda: ping(pool),
+                "schedulers": schedulers.is_ready,
+                "history": history_is_ready,
+            }
+        ),
+    )
+
+
+async def _migrate(pool: Pool) -> None:
+    async with pool.acquire() as connection:
+        await migrate(connection, definitions.SCHEMA, definitions.migrations())
+        await migrate(connection, keys.SCHEMA, keys.migrations())
+
+
+async def _renew_data_keys(onboarding: Onboarding, log: Logger) -> None:
+    """So that everybody has a month's key when the month begins."""
+    while True:
+        try:
+            await onboarding.renew_data_keys()
+        except CONNECTION_LOST as fault:
+            log.warning("data keys not renewed", error=fault)
+        await asyncio.sleep(DATA_KEYS_EVERY_S)
