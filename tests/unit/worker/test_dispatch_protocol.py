@@ -96,7 +96,7 @@ def test_a_task_is_handed_on_and_its_result_sent_once() -> None:
     first = task(attempt())
     assert subject.receive(A, taking(first)).tasks == [first]
     assert subject.open == 1
-    assert subject.finish(done(first.attempt))
+    assert subject.finish(done(first.attempt)) == A
     assert results(subject) == [done(first.attempt)]
     assert results(subject) == []
     assert (subject.open, subject.unacknowledged) == (0, 1)
@@ -165,7 +165,7 @@ def test_an_open_attempt_that_a_record_closed_is_handed_back_and_has_no_result()
     subject.receive(A, taking(task(attempt())))
     work = subject.receive(A, acknowledged(attempt()))
     assert work.closed == [attempt()]
-    assert not subject.finish(done(attempt()))
+    assert subject.finish(done(attempt())) is None
     assert results(subject) == []
     assert (subject.open, subject.unacknowledged) == (0, 0)
 
@@ -276,7 +276,7 @@ def test_a_cancellation_reaches_open_attempts_only() -> None:
     subject.finish(done(attempt(2)))
     keys = [attempt(number).key for number in (1, 2, 3)]
     assert subject.receive(A, Received(LOG, cancellations=keys)).cancelled == [attempt(1)]
-    assert subject.finish(Result(attempt(1), Outcome.CANCELLED)), "it still says its word"
+    assert subject.finish(Result(attempt(1), Outcome.CANCELLED)) == A, "it still says its word"
 
 
 def test_two_words_of_one_attempt_are_a_bug() -> None:

@@ -123,7 +123,7 @@ class DispatchUnderFaults(RuleBasedStateMachine):
     def an_attempt_ends(self, place: int) -> None:
         key = sorted(self.running)[place % len(self.running)]
         result = Result(self.running.pop(key), Outcome.SUCCEEDED, Stored(key[1].encode()))
-        assert self.subject.finish(result)
+        self.subject.finish(result)
         self.kept[key] = result
 
     @rule(stream=st.sampled_from(STREAMS), lost=st.booleans())

@@ -1,8 +1,11 @@
 """Dispatch messages to and from protobuf."""
 
+from collections.abc import Callable
+from typing import Any, cast
+
 from headrace.dispatch.v1 import dispatch_service_pb2 as pb
 from headrace.event.v1 import run_events_pb2 as events
-from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import TenantId
 from headrace_core.payload import Stored
 from headrace_core.run.events import StepError
 from headrace_worker.messages import (
@@ -18,6 +21,10 @@ from headrace_worker.messages import (
     Task,
     Welcome,
 )
+
+# Straight to the tuple: the generated constructor and a call per NewType would double the price
+# of a task. The fields are those of the class, in its order.
+_new = cast("Callable[[type[Any], tuple[Any, ...]], Any]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType] typeshed
 
 
 def decode(message: pb.WorkResponse) -> Received:
@@ -96,50 +103,50 @@ def _key(attempt: pb.Attempt) -> AttemptKey:
 
 def _task(task: pb.Task) -> Task:
     attempt = task.attempt
-    return Task(
-        Attempt(
-            attempt.partition,
-            attempt.epoch,
-            TenantId(attempt.tenant),
-            RunId(attempt.run),
-            StepKey(attempt.step),
-            attempt.attempt,
-            attempt.token,
+    return _new(
+        Task,
+        (
+            _new(
+                Attempt,
+                (
+                    attempt.partition,
+                    attempt.epoch,
+                    attempt.tenant,
+                    attempt.run,
+                    attempt.step,
+                    attempt.attempt,
+                    attempt.token,
+                ),
+            ),
+            task.executor,
+            task.offset,
+            task.plan,
+            task.flow,
+            task.lane,
+            task.input,
+            [_step_input(one) for one in task.values],
+            task.item if task.HasField("item") else None,
+            task.items,
+            task.fallback,
+            task.run_started_ms,
+            task.scheduled_at_ms if task.HasField("scheduled_at_ms") else None,
+            task.trigger,
+            task.timeout_ms,
+            tuple(task.notes),
+            task.arguments,
         ),
-        ExecutorId(task.executor),
-        task.offset,
-        PlanHash(task.plan),
-        task.flow,
-        task.lane,
-        Stored(task.input),
-        [_step_input(one) for one in task.values],
-        task.item if task.HasField("item") else None,
-        Stored(task.items),
-        task.fallback,
-        task.run_started_ms,
-        task.scheduled_at_ms if task.HasField("scheduled_at_ms") else None,
-        task.trigger,
-        task.timeout_ms,
-        [Stored(note) for note in task.notes] if task.notes else (),
-        task.arguments,
     )
 
 
 def _step_input(value: pb.StepValue) -> StepInput:
-    return StepInput(
-        value.step,
-        value.status,
-        Stored(value.output),
-        _error(value.error) if value.HasField("error") else None,
-        [
-            ItemInput(
-                item.status,
-                Stored(item.output),
-                _error(item.error) if item.HasField("error") else None,
-            )
-            for item in value.items
-        ],
-    )
+    error = _error(value.error) if value.HasField("error") else None
+    items = [_item_input(item) for item in value.items]
+    return _new(StepInput, (value.step, value.status, value.output, error, items))
+
+
+def _item_input(item: pb.ItemValue) -> ItemInput:
+    error = _error(item.error) if item.HasField("error") else None
+    return _new(ItemInput, (item.status, item.output, error))
 
 
 def _error(error: events.StepError) -> StepError:

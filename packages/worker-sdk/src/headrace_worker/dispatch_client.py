@@ -98,8 +98,9 @@ class DispatchClient:
 
     def finish(self, result: Result) -> None:
         """The attempt's one word; kept and sent until an owner acknowledges it."""
-        self.protocol.finish(result)
-        self._wake_owner(result.attempt.key)
+        owner = self.protocol.finish(result)
+        if owner is not None:
+            self._wake[owner].set()
 
     async def note(self, attempt: AttemptKey, payload: Stored) -> None:
         """Returns when the note is in the log. Raises AttemptClosed."""
@@ -108,7 +109,9 @@ class DispatchClient:
             raise AttemptClosed
         noted = asyncio.get_running_loop().create_future()
         self._noted[attempt, number] = noted
-        self._wake_owner(attempt)
+        owner = self.protocol.owner_of(attempt)
+        if owner is not None:
+            self._wake[owner].set()
         try:
             await noted
         finally:
@@ -150,11 +153,6 @@ class DispatchClient:
     def _wake_all(self) -> None:
         for wake in self._wake.values():
             wake.set()
-
-    def _wake_owner(self, attempt: AttemptKey) -> None:
-        owner = self.protocol.owner_of(attempt)
-        if owner is not None:
-            self._wake[owner].set()
 
     async def _keep_stream(self, address: str, runner: Runner) -> None:
         channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)

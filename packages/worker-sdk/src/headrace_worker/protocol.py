@@ -62,7 +62,7 @@ class _Held:
     partition: _Partition
     window: LaneWindow
     result: Result | None = None
-    notes: dict[int, Note] = field(default_factory=dict[int, Note])
+    notes: dict[int, Note] | None = None
     notes_made: int = 0
 
 
@@ -163,25 +163,27 @@ class DispatchProtocol:
                 work.cancelled.append(held.attempt)
         for key, number in message.note_acknowledgements:
             held = self._held.get(key)
-            if held is not None and held.notes.pop(number, None) is not None:
+            if held is not None and held.notes and held.notes.pop(number, None) is not None:
                 work.noted.append((key, number))
         return work
 
-    def finish(self, result: Result) -> bool:
-        """The attempt's one word. False when nobody waits for it any more."""
+    def finish(self, result: Result) -> str | None:
+        """The attempt's one word. Answers the stream on which it can be sent now, if any; word of
+        an attempt that is closed meanwhile is dropped, since nobody waits for it."""
         key = result.attempt.key
         held = self._held.get(key)
         if held is None:
-            return False
+            return None
         assert held.result is None, f"attempt {key} has ended twice"
         held.result = result
         held.window.open -= 1
         held.window.kept += 1
         self._unacknowledged += 1
         stream = self._streams[held.partition.stream]
-        if stream.connected:
-            stream.results[key] = held
-        return True
+        if not stream.connected:
+            return None
+        stream.results[key] = held
+        return stream.name
 
     def note(self, attempt: AttemptKey, payload: Stored) -> int | None:
         """Its number, or None when the attempt is closed."""
@@ -190,6 +192,8 @@ class DispatchProtocol:
             return None
         held.notes_made += 1
         note = Note(held.attempt, held.notes_made, payload)
+        if held.notes is None:
+            held.notes = {}
         held.notes[note.number] = note
         stream = self._streams[held.partition.stream]
         if stream.connected:
@@ -297,7 +301,9 @@ class DispatchProtocol:
     def _send_again(self, stream: _Stream, held: _Held) -> None:
         if held.result is not None:
             stream.results[held.attempt.key] = held
-        stream.notes.extend(note for note in held.notes.values() if note not in stream.notes)
+        if held.notes:
+            queued = stream.notes
+            queued.extend(note for note in held.notes.values() if note not in queued)
 
     def _take_results(self, stream: _Stream) -> list[Result]:
         results: list[Result] = []

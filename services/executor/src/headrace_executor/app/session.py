@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 
+from headrace_core.ids import TenantId
 from headrace_executor import metrics
 from headrace_executor.app.ports import Dispatch
 from headrace_executor.app.worker import Running, Worker
@@ -28,14 +29,19 @@ class Session:
         self._cancelled: set[AttemptKey] = set()
 
     def accept(self, tasks: Sequence[Task]) -> None:
-        run_now = self._worker.run_now
+        run_now, finish = self._worker.run_now, self._dispatch.finish
+        ended: dict[tuple[TenantId, Outcome], int] = {}
         for task in tasks:
             result = run_now(task)
             if result is None:
                 self._waiting[task.attempt.key] = task
-            else:
-                self._finish(result)
+                continue
+            finish(result)
+            counted = (result.attempt.tenant, result.outcome)
+            ended[counted] = ended.get(counted, 0) + 1
         self._worker.end_batch()
+        for (tenant, outcome), count in ended.items():
+            metrics.ATTEMPTS.of(tenant, outcome.name.lower()).inc(count)
         if self._waiting:
             self._fill_slots()
 

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 import orjson
 
 from headrace_core.errors import Unavailable
+from headrace_core.ids import PlanHash, StepKey, TenantId
 from headrace_core.payload import NOTHING, BlobMissingHere, Stored, Vault, is_reference
 from headrace_core.run.events import StepError
 from headrace_core.workflow.expression import ExprError, render
@@ -46,35 +47,53 @@ class Running:
     calling: Action | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What tasks of the same step need, found once per received message."""
+
+    plan: Plan
+    vault: AttemptVault
+    prepared: Prepared
+
+
 class Worker:
     def __init__(self, plans: Plans, vaults: Vaults, kinds: Kinds) -> None:
         self._plans = plans
         self._vaults = vaults
         self._prepared = PreparedSteps(kinds)
         self._opened = Opened()
+        self._batch: dict[tuple[TenantId, PlanHash, StepKey, int], _Known] = {}
 
     def run_now(self, task: Task) -> Result | None:
         """The attempt's result, or None when it has to take the slow way."""
-        tenant = task.attempt.tenant
-        plan = self._plans.get_cached(tenant, task.plan)
-        vault = self._vaults.get_cached(tenant)
-        if plan is None or vault is None:
-            return None
-        try:
-            prepared = self._prepared.get(plan, task)
-            if prepared.operation is not None:
+        attempt = task.attempt
+        key = (attempt.tenant, task.plan, attempt.step, task.fallback)
+        known = self._batch.get(key)
+        if known is None:
+            plan = self._plans.get_cached(attempt.tenant, task.plan)
+            vault = self._vaults.get_cached(attempt.tenant)
+            if plan is None or vault is None:
                 return None
-            output = self._transformed(prepared, task, vault, self._opened)
+        else:
+            plan, vault = known.plan, known.vault
+        try:
+            if known is None:
+                known = _Known(plan, vault, self._prepared.get(plan, task))
+                self._batch[key] = known
+            if known.prepared.operation is not None:
+                return None
+            output = self._transformed(known.prepared, task, vault, self._opened)
         except BlobMissingHere:
             return None
         except Exception as fault:  # noqa: BLE001 one bad attempt must not reach the others
             return _failed(task, vault, as_step_failure(fault))
         # A blob has to be stored before a record names it.
-        return None if vault.has_pending_blobs else Result(task.attempt, Outcome.SUCCEEDED, output)
+        return None if vault.has_pending_blobs else Result(attempt, Outcome.SUCCEEDED, output)
 
     def end_batch(self) -> None:
-        """What tasks of one message shared is not kept for the next."""
+        """What tasks of one message shared is not kept for the next: a key may be erased."""
         self._opened.clear()
+        self._batch.clear()
 
     async def run(self, running: Running) -> Result:
         """Raises CancelledError alone; `cut_off` then says what is to be said."""
