@@ -24,7 +24,10 @@ from headrace_worker.messages import (
 
 # Straight to the tuple: the generated constructor and a call per NewType would double the price
 # of a task. The fields are those of the class, in its order.
-_new = cast("Callable[[type[Any], tuple[Any, ...]], Any]", tuple.__new__)  # pyright: ignore[reportUnknownMemberType] typeshed
+_new = cast(
+    "Callable[[type[Any], tuple[Any, ...]], Any]",
+    tuple.__new__,  # pyright: ignore[reportUnknownMemberType] typeshed leaves the items open
+)
 
 
 def decode(message: pb.WorkResponse) -> Received:
