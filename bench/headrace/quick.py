@@ -216,8 +216,11 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def _reader_dsn(suite: RunningSuite) -> str:
-    """The scheduler's login reads log and, in the embedded profile, history's watermark."""
-    return json.loads((suite.home / "bench-dsn.json").read_text(encoding="utf-8"))["dsn"]
+    """The embedded server's own login, which reads the log and history's watermark."""
+    kept = suite.home / "postgres"
+    password = (kept / "superuser.password").read_text(encoding="ascii").strip()
+    port = (kept / "port").read_text(encoding="ascii").strip()
+    return f"postgresql://postgres:{password}@127.0.0.1:{port}/headrace"
 
 
 def _commit() -> str:
