@@ -52,6 +52,8 @@ def running_suite(python: str = sys.executable) -> Generator[RunningSuite]:
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(30)
+            if process.stdout is not None:
+                process.stdout.close()
 
 
 def _tree_cpu_s(pid: int) -> float:

@@ -44,6 +44,8 @@ class Suite:
         assert self.process is not None
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(15)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         self.process = None
         return code
 
