@@ -28,7 +28,7 @@ types: setup ## pyright, strict, tests too
 	@$(bin)/pyright --project pyproject.toml
 
 bench-quick: setup ## the figures of a few minutes, into build/bench/quick.json
-	@$(bin)/python -m bench.headrace.quick
+	@$(bin)/python -m bench.headrace.quick $(if $(BASE),--base $(BASE))
 
 protos: ## generate Python from proto/ again, in place
 	@$(bin)/python packages/contracts/hatch_build.py

@@ -15,6 +15,7 @@ from typing import Any
 
 import asyncpg
 import psutil
+from bench.headrace.compare import compare
 from bench.headrace.flows import (
     FAN_OUT_STEPS,
     INPUT,
@@ -50,7 +51,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/bench/quick.json"))
     parser.add_argument("--python", default=sys.executable, help="whose headrace is measured")
     parser.add_argument("--scale", type=float, default=1.0, help="of the number of runs")
+    parser.add_argument("--base", help="a commit to compare with, in turns")
     options = parser.parse_args(arguments)
+    if options.base:
+        sys.stdout.write(compare(options.base) + "\n")
+        return 0
     load_before = os.getloadavg()[0]
     with running_suite(options.python) as suite:
         figures = asyncio.run(_measure(suite, options.scale))
