@@ -15,4 +15,3 @@ class ExecutorSettings(ServiceSettings):
     window: int = Field(
         default=1_024, ge=1, le=65_536, description="attempts open or on their way here"
     )
-    lanes: tuple[str, ...] = Field(default=("shared",), description="queues it serves")

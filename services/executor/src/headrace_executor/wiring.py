@@ -24,6 +24,7 @@ from headrace_runtime.sealing import Keyring
 from headrace_runtime.service import Life
 
 NAME = "headrace executor"
+LANES = ("shared",)
 DRAIN_S = 3.0
 """Of the 4.5 s that a stopping service has, what running attempts get."""
 
@@ -40,7 +41,7 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
         keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
         kinds = Kinds(transforms={"data": DataTransform()}, operations={})
         worker = Worker(PublishedPlans(Definitions(pool)), PayloadVaults(keyring), kinds)
-        client = scheduler_streams(executor, settings.lanes, settings.schedulers, settings.window)
+        client = scheduler_streams(executor, LANES, settings.schedulers, settings.window)
         session = Session(worker, client, settings.slots, settings.window)
         metrics.CONNECTED.set_function(lambda: client.connected)
         metrics.UNACKNOWLEDGED.set_function(lambda: client.protocol.unacknowledged)

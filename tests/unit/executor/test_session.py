@@ -1,0 +1,154 @@
+"""Accepted attempts between their task and their word: slots, cancellation, closing, stopping."""
+
+from pathlib import Path
+
+import pytest
+
+from headrace_core.workflow.plan_parts import Effect, Idempotency
+from headrace_core.workflow.template import parse_template
+from headrace_executor.app.ports import Completion
+from headrace_executor.app.session import Session
+from headrace_worker.messages import Outcome, Task
+from tests.support.attempts import (
+    Bench,
+    SaidWords,
+    action,
+    attempt,
+    bench,
+    succeeded,
+    task,
+)
+from tests.support.run_harness import plan_of, step
+
+SLOTS, WINDOW = 2, 8
+READ = action("test.read", Effect.READ)
+KEYED = action("test.keyed", Effect.WRITE, Idempotency.HEADER)
+PLAN = plan_of(
+    step("copy", arguments=parse_template({"value": "${{ steps.prev.output }}"})),
+    step("read", uses=READ, arguments=parse_template({})),
+    step("keyed", uses=KEYED, arguments=parse_template({})),
+)
+DONE = Completion(Outcome.SUCCEEDED, "done")
+
+
+class Room:
+    """A session on a bench, and what it said."""
+
+    def __init__(self, made: Bench) -> None:
+        self.bench = made
+        self.said = SaidWords()
+        self.session = Session(made.worker, self.said, SLOTS, WINDOW)
+
+    def slow(self, number: int, step_name: str = "read") -> Task:
+        return task(attempt(step_name, number), PLAN)
+
+    def quick(self, number: int) -> Task:
+        values = [succeeded("prev", self.bench.seal("x"))]
+        return task(attempt("copy", number), PLAN, values=values)
+
+    def calling(self) -> list[int]:
+        return [call.attempt.number for call in self.bench.operation.calls]
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> Room:
+    return Room(await bench(PLAN, tmp_path))
+
+
+async def test_transforms_are_answered_before_accept_returns(room: Room) -> None:
+    room.session.accept([room.quick(1), room.quick(2)])
+    assert room.said.outcomes() == [(1, Outcome.SUCCEEDED), (2, Outcome.SUCCEEDED)]
+
+
+async def test_no_more_attempts_run_than_there_are_slots_and_they_come_in_order(
+    room: Room,
+) -> None:
+    room.session.accept([room.slow(number) for number in (1, 2, 3, 4)])
+    await room.bench.operation.called(SLOTS)
+    assert room.calling() == [1, 2]
+    room.bench.operation.end(2, DONE)
+    await room.bench.operation.called(3)
+    assert room.calling() == [1, 2, 3]
+    assert room.said.outcomes() == [(2, Outcome.SUCCEEDED)]
+    await room.session.stop()
+
+
+async def test_while_attempts_wait_for_a_slot_no_further_ones_are_asked_for(room: Room) -> None:
+    room.session.accept([room.slow(1), room.slow(2)])
+    assert room.said.windows == []
+    room.session.accept([room.slow(3)])
+    assert room.said.windows == [SLOTS]
+    room.session.accept([room.slow(4)])
+    await room.bench.operation.called(2)
+    for number in (1, 2):
+        room.bench.operation.end(number, DONE)
+    await room.bench.operation.called(4)
+    assert room.said.windows == [SLOTS, WINDOW]
+    await room.session.stop()
+
+
+async def test_transforms_do_not_wait_for_a_slot(room: Room) -> None:
+    room.session.accept([*(room.slow(number) for number in (1, 2, 3)), room.quick(4)])
+    assert room.said.outcomes() == [(4, Outcome.SUCCEEDED)]
+    await room.session.stop()
+
+
+async def test_a_cancellation_reaches_a_running_call(room: Room) -> None:
+    room.session.accept([room.slow(1), room.slow(2, "keyed")])
+    await room.bench.operation.called(2)
+    room.session.cancel(attempt("read", 1))
+    room.session.cancel(attempt("keyed", 2))
+    await room.said.until(2)
+    assert sorted(room.said.outcomes()) == [(1, Outcome.CANCELLED), (2, Outcome.AMBIGUOUS)]
+    assert len(room.bench.operation.cut_off) == 2
+
+
+async def test_an_attempt_that_waits_for_a_slot_is_cancelled_without_a_call(room: Room) -> None:
+    room.session.accept([room.slow(1), room.slow(2), room.slow(3, "keyed")])
+    room.session.cancel(attempt("keyed", 3))
+    assert room.said.outcomes() == [(3, Outcome.CANCELLED)]
+    await room.bench.operation.called(2)
+    assert room.calling() == [1, 2]
+    await room.session.stop()
+
+
+async def test_a_cancellation_that_comes_too_late_changes_nothing(room: Room) -> None:
+    room.session.accept([room.quick(1)])
+    room.session.cancel(attempt("copy", 1))
+    room.session.cancel(attempt("copy", 2))
+    assert room.said.outcomes() == [(1, Outcome.SUCCEEDED)]
+
+
+async def test_a_closed_attempt_is_cut_off_and_gives_its_slot_to_the_next(room: Room) -> None:
+    room.session.accept([room.slow(number) for number in (1, 2, 3, 4)])
+    await room.bench.operation.called(2)
+    room.session.closed(attempt("read", 3))
+    room.session.closed(attempt("read", 1))
+    await room.bench.operation.called(3)
+    assert room.calling() == [1, 2, 4]
+    assert room.said.results == [], "nobody waits for its word"
+    await room.session.stop()
+
+
+async def test_a_stop_cuts_off_what_runs_forgets_what_waits_and_says_nothing(room: Room) -> None:
+    room.session.accept([room.slow(number) for number in (1, 2, 3)])
+    await room.bench.operation.called(2)
+    await room.session.stop()
+    assert room.said.results == []
+    assert room.calling() == [1, 2]
+    assert len(room.bench.operation.cut_off) == 2
+
+
+async def test_a_slot_is_free_again_after_an_attempt_that_failed(room: Room) -> None:
+    room.session.accept([room.slow(number) for number in (1, 2, 3)])
+    await room.bench.operation.called(2)
+    for number in (1, 2):
+        room.bench.operation.ends[number].set_exception(RuntimeError("a bug"))
+    await room.bench.operation.called(3)
+    room.bench.operation.end(3, DONE)
+    await room.said.until(3)
+    assert [outcome for _, outcome in room.said.outcomes()] == [
+        Outcome.FAILED,
+        Outcome.FAILED,
+        Outcome.SUCCEEDED,
+    ]
