@@ -186,8 +186,7 @@ async def converse(
             outgoing.close()
             await writer
         elif writer.done() and (
-            writer.exception() is None
-            or isinstance(writer.exception(), asyncio.InvalidStateError)
+            writer.exception() is None or isinstance(writer.exception(), asyncio.InvalidStateError)
         ):
             # Closed by us: what the other side still says is taken until it ends too. Or gRPC
             # refused to write because the call is over: only the reader is told why.
