@@ -149,6 +149,9 @@ class ScriptedHistory(HistoryServiceServicer):
         self.fail_first = 0
         self.cut_after_events = 0
         self.asked: list[Any] = []
+        self.following = 0
+        self.left = asyncio.Event()
+        self._cut: hpb.SubscribeResponse | None = None
         self._server: RpcServer | None = None
 
     @property
@@ -216,18 +219,29 @@ class ScriptedHistory(HistoryServiceServicer):
         self, request: hpb.SubscribeRequest, context: Context
     ) -> AsyncIterator[hpb.SubscribeResponse]:
         run = await self._find(request, context)
-        after, sent = request.after_sequence, 0
+        self.following += 1
+        try:
+            async for message in self._follow(run, request.after_sequence):
+                yield message
+                if message is self._cut:
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
+        finally:
+            self.following -= 1
+            self.left.set()
+
+    async def _follow(self, run: KnownRun, after: int) -> AsyncIterator[hpb.SubscribeResponse]:
+        sent = 0
         while True:
             grown = run.grown
             if after < len(run.events):
-                event = run.events[after]
                 after, sent = after + 1, sent + 1
                 ended = run.ended.is_set() and after == len(run.events)
-                yield hpb.SubscribeResponse(events=_json([event]), ended=ended)
+                message = hpb.SubscribeResponse(events=_json([run.events[after - 1]]), ended=ended)
+                if sent == self.cut_after_events and not ended:
+                    self._cut = message
+                yield message
                 if ended:
                     return
-                if sent == self.cut_after_events:
-                    await context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
             elif run.ended.is_set():
                 yield hpb.SubscribeResponse(ended=True)
                 return

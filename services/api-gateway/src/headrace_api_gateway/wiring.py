@@ -47,33 +47,42 @@ DATA_KEYS_EVERY_S = 3_600.0
 
 @asynccontextmanager
 async def build(settings: GatewaySettings, life: Life) -> AsyncGenerator[Address]:
+    async with assemble(settings, life) as application:
+        server = await serve_http(application, settings.listen)
+        try:
+            yield server.address
+        finally:
+            await server.stop()
+
+
+@asynccontextmanager
+async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Application]:
+    """Everything but the socket. What was opened is closed also when the start fails."""
     dsn = settings.postgres_dsn.get_secret_value()
-    pool = await open_pool(dsn, application_name=APPLICATION_NAME, connections_max=8)
-    await _migrate(pool)
-    data_keys = keys.DataKeys(pool, keys.load_root_key(settings.root_key_file))
-    onboarding = Onboarding(Tenants(pool), PostgresKeys(pool), data_keys, SystemClock(), os.urandom)
-    if settings.admin_key_file is not None:
-        await onboarding.ensure_first_administrator(KeyFile(settings.admin_key_file), parse_key)
-    keyring = Keyring(data_keys, LocalBlobs(settings.home / "blobs"), SystemClock())
-    history = HistoryClient(settings.history)
-    schedulers = Schedulers(Owners(pool), life.log)
-    application = _application(settings, pool, keyring, onboarding, history, schedulers, life.log)
-    loops = [
-        life.keep("owners of partitions", schedulers.watch()),
-        life.keep("payload keys", keyring.keep_fresh()),
-        life.keep("data keys", _renew_data_keys(onboarding, life.log)),
-    ]
-    server = await serve_http(application, settings.listen)
-    try:
-        yield server.address
-    finally:
-        await server.stop()
-        for loop in loops:
-            loop.cancel()
-        await asyncio.wait(loops)
-        await schedulers.close()
-        await history.close()
-        await pool.close()
+    async with await open_pool(dsn, application_name=APPLICATION_NAME, connections_max=8) as pool:
+        await _migrate(pool)
+        data_keys = keys.DataKeys(pool, keys.load_root_key(settings.root_key_file))
+        onboarding = Onboarding(
+            Tenants(pool), PostgresKeys(pool), data_keys, SystemClock(), os.urandom
+        )
+        if settings.admin_key_file is not None:
+            await onboarding.ensure_first_administrator(KeyFile(settings.admin_key_file), parse_key)
+        keyring = Keyring(data_keys, LocalBlobs(settings.home / "blobs"), SystemClock())
+        history = HistoryClient(settings.history)
+        schedulers = Schedulers(Owners(pool), life.log)
+        loops = [
+            life.keep("owners of partitions", schedulers.watch()),
+            life.keep("payload keys", keyring.keep_fresh()),
+            life.keep("data keys", _renew_data_keys(onboarding, life.log)),
+        ]
+        try:
+            yield _application(settings, pool, keyring, onboarding, history, schedulers, life.log)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops)
+            await schedulers.close()
+            await history.close()
 
 
 def _application(

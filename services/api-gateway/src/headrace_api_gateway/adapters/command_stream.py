@@ -60,7 +60,7 @@ class CommandStream:
 
     def _say_why_it_ended(self, session: asyncio.Task[None]) -> None:
         if not session.cancelled() and (fault := session.exception()) is not None:
-            self._log.error("command stream crashed", address=str(self.address), error=fault)
+            self._log.failure("command stream crashed", fault, address=str(self.address))
 
     def oldest_asked_s(self) -> float | None:
         """Commands are answered about in order, so the first one that waits is the oldest."""

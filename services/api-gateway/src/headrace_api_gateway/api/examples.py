@@ -2,7 +2,7 @@
 
 from typing import Any
 
-RUN_ID = "run_0g0jq8a1b2c3d4e5f6g7h8j9k0"
+RUN_ID = "run_0g0jq8a1b2c3d4e5f6g7h8"
 
 START: dict[str, Any] = {"workflow": "greet", "input": {"name": "Ada"}, "priority": 0}
 ACCEPTED: dict[str, Any] = {

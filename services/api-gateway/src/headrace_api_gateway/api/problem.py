@@ -72,7 +72,7 @@ class Problems:
                 )
             case _:
                 incident = secrets.token_hex(6)
-                self._log.error("request failed", incident=incident, path=path, error=fault)
+                self._log.failure("request failed", fault, incident=incident, path=path)
                 return InternalFault(incident)
 
 

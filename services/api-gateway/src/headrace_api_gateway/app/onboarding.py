@@ -7,7 +7,7 @@ from typing import Protocol
 from headrace_api_gateway.app.ports import KeyStore, StoredKey
 from headrace_api_gateway.domain.api_key import ID_LETTERS, SECRET_LETTERS, ApiKey, new_key
 from headrace_api_gateway.domain.authorisation import Role
-from headrace_core.errors import InvalidInput, NotFound
+from headrace_core.errors import InvalidInput, NotFound, SetupError, Unauthenticated
 from headrace_core.ids import TenantId
 from headrace_runtime.clock import Clock
 from headrace_runtime.tenants import Tenant
@@ -103,10 +103,16 @@ class Onboarding:
         self, file: AdminKeyFile, parse: Callable[[str], ApiKey]
     ) -> None:
         """The file holds a key that works: made now unless it was there. A file that outlived
-        its database is taken in again."""
+        its database is taken in again. Raises SetupError for one that holds no key."""
         await self._tenants.add(ADMINISTRATORS)
         written = file.read()
-        key = self._draw() if written is None else parse(written)
+        try:
+            key = self._draw() if written is None else parse(written)
+        except Unauthenticated as fault:
+            raise SetupError(
+                "HEADRACE_ADMIN_KEY_FILE names a file that holds no API key. Remove the file and "
+                "start again: a new key is made."
+            ) from fault
         if written is None or await self._keys.find(key.id) is None:
             await self._add_key(key, ADMINISTRATORS, FIRST_KEY_NAME, Role.ADMIN)
         if written is None:
