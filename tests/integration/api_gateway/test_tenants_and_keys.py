@@ -23,16 +23,6 @@ async def test_the_first_administrators_key_stands_in_a_file_for_its_owner_alone
     assert (await gateway.admin.get("/v1/tenants")).json() == {"tenants": []}
 
 
-async def test_a_body_is_json_whatever_its_header_says(gateway: Gateway) -> None:
-    """`curl -d` calls its body a form."""
-    answer = await gateway.admin.post(
-        "/v1/tenants",
-        content=b'{"id": "curl"}',
-        headers={"Content-Type": "application/x-www-form-urlencoded"},
-    )
-    assert answer.status_code == 201, answer.text
-
-
 async def test_the_first_key_stays_over_a_restart(
     gateway_database: str, tmp_path: Path, scheduler: ScriptedScheduler, history: ScriptedHistory
 ) -> None:

@@ -47,14 +47,7 @@ def build_application(
     probes: Probes,
 ) -> Application:
     api = FastAPI(
-        title=TITLE,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        # A body is JSON whatever its header says: `curl -d` names it a form, and keys are no
-        # cookies that another site could send.
-        strict_content_type=False,
+        title=TITLE, openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False
     )
     api.router.route_class = guarded_by(gate)
     problems.handle(api)
