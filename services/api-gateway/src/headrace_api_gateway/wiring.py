@@ -3,8 +3,8 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace_api_gateway.adapters.admin_key_file import KeyFile
 from headrace_api_gateway.adapters.control import PostgresKeys, PostgresScheduleNames, ping
@@ -57,32 +57,37 @@ async def build(settings: GatewaySettings, life: Life) -> AsyncGenerator[Address
 
 @asynccontextmanager
 async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Application]:
-    """Everything but the socket. What was opened is closed also when the start fails."""
+    """Everything but the socket."""
     dsn = settings.postgres_dsn.get_secret_value()
-    async with await open_pool(dsn, application_name=APPLICATION_NAME, connections_max=8) as pool:
+    async with AsyncExitStack() as closing:
+        pool = await open_pool(dsn, application_name=APPLICATION_NAME, connections_max=8)
+        closing.push_async_callback(pool.close)
         await _migrate(pool)
         data_keys = keys.DataKeys(pool, keys.load_root_key(settings.root_key_file))
         onboarding = Onboarding(
             Tenants(pool), PostgresKeys(pool), data_keys, SystemClock(), os.urandom
         )
         if settings.admin_key_file is not None:
-            await onboarding.ensure_first_administrator(KeyFile(settings.admin_key_file), parse_key)
+            file = KeyFile(settings.admin_key_file)
+            await onboarding.ensure_first_administrator(file, parse_key)
         keyring = Keyring(data_keys, LocalBlobs(settings.home / "blobs"), SystemClock())
         history = HistoryClient(settings.history)
+        closing.push_async_callback(history.close)
         schedulers = Schedulers(Owners(pool), life.log)
-        loops = [
+        closing.push_async_callback(schedulers.close)
+        loops = (
             life.keep("owners of partitions", schedulers.watch()),
             life.keep("payload keys", keyring.keep_fresh()),
             life.keep("data keys", _renew_data_keys(onboarding, life.log)),
-        ]
-        try:
-            yield _application(settings, pool, keyring, onboarding, history, schedulers, life.log)
-        finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.wait(loops)
-            await schedulers.close()
-            await history.close()
+        )
+        closing.push_async_callback(_end, loops)
+        yield _application(settings, pool, keyring, onboarding, history, schedulers, life.log)
+
+
+async def _end(loops: Sequence[asyncio.Task[None]]) -> None:
+    for loop in loops:
+        loop.cancel()
+    await asyncio.wait(loops)
 
 
 def _application(
