@@ -8,7 +8,8 @@ HeadraceError
 │   ├── KeyReused         HR-2004
 │   ├── InvalidInput      HR-2005
 │   ├── TooLarge          HR-2006
-│   └── InvalidState      HR-2008
+│   ├── InvalidState      HR-2008
+│   └── EgressRefused     HR-2009  the tenant may not connect there
 ├── Unavailable           HR-2007  try again: no owner at the moment
 ├── LogError              what the event log refuses
 │   ├── Fenced            HR-3001  another owner has claimed the partition
@@ -83,6 +84,10 @@ class Unavailable(HeadraceError):
 
 class InvalidState(RequestError):
     code = "HR-2008"
+
+
+class EgressRefused(RequestError):
+    code = "HR-2009"
 
 
 class LogError(HeadraceError):

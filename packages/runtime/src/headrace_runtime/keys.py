@@ -10,6 +10,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from headrace_core.errors import SetupError
 from headrace_core.ids import TenantId
@@ -39,10 +41,15 @@ def month_after(month: str) -> str:
 
 
 class RootKey:
-    """Wraps data keys and nothing else. Never printed."""
+    """Wraps data keys, and is what other families of keys are derived from. Never printed."""
 
     def __init__(self, secret: bytes) -> None:
         self._aead = AESGCM(secret)
+        self._secret = secret
+
+    def derive(self, purpose: str) -> bytes:
+        """A key of its own for each purpose (HKDF-SHA256, RFC 5869): none tells of another."""
+        return HKDF(SHA256(), KEY_BYTES, None, f"headrace/{purpose}".encode()).derive(self._secret)
 
     def wrap(self, tenant: TenantId, month: str, key: bytes) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
