@@ -97,6 +97,11 @@ def test_filter_keeps_what_fulfils_every_condition(where: Any, names: list[str])
     assert [row["name"] for row in run("data.filter", items=ROWS, where=where)] == names
 
 
+def test_a_filter_with_a_limit_keeps_the_first_that_fulfil_it() -> None:
+    kept = run("data.filter", items=ROWS, where={"size": {"exists": True}}, limit=1)
+    assert [row["name"] for row in kept] == ["b"]
+
+
 def test_lookup_finds_a_value_or_the_default() -> None:
     assert run("data.lookup", key="a", table={"a": 1}) == 1
     assert run("data.lookup", key=3, table={"3": "three"}) == "three"

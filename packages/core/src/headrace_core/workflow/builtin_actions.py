@@ -97,8 +97,8 @@ DATA_ACTIONS: tuple[ActionDescriptor, ...] = (
           _object({"items": _LIST}, field=_FIELD), _COUNTS),
     _data("sort", "Sort a list by a field",
           _object({"items": _LIST}, field=_FIELD, descending=_BOOL), _LIST),
-    _data("filter", "Keep the items that fulfil a condition",
-          _object({"items": _LIST, "where": _CONDITION}), _LIST),
+    _data("filter", "Keep the items that fulfil a condition, the first `limit` of them",
+          _object({"items": _LIST, "where": _CONDITION}, limit=_COUNT), _LIST),
     _data("lookup", "Find a value in a table",
           _object({"key": _ANY, "table": _OBJECT}, default=_ANY)),
 )  # fmt: skip

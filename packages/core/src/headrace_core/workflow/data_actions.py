@@ -5,6 +5,7 @@ Equal arguments give equal results in every process, so a repeated attempt chang
 
 import re
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, cast
 
 from headrace_core.workflow.json_values import text_of
@@ -131,11 +132,12 @@ def _rank(value: Any) -> tuple[int, Any]:
 
 def _filter(arguments: Arguments) -> Any:
     where: dict[str, Any] = arguments["where"]
-    return [
+    kept = (
         item
         for item in arguments["items"]
         if all(_holds(_field(item, field), wanted) for field, wanted in where.items())
-    ]
+    )
+    return list(islice(kept, arguments.get("limit")))
 
 
 def _holds(value: Any, wanted: Any) -> bool:
