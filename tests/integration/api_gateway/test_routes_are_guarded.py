@@ -98,6 +98,7 @@ async def test_a_role_without_the_permission_is_forbidden(gateway: Gateway) -> N
         Role.VIEWER: await gateway.tenant("acme", "viewer"),
         Role.STARTER: await gateway.tenant("acme", "starter"),
         Role.EDITOR: await gateway.tenant("acme", "editor"),
+        Role.WORKER: await gateway.tenant("acme", "worker"),
         Role.ADMIN: gateway.admin,
     }
     for entry in await all_entries(gateway):

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace_api_gateway.domain.api_key import ApiKey, parse_key
 from headrace_core.errors import SetupError
+from headrace_runtime.api_keys import ApiKey, parse_key
 from headrace_runtime.postgres.pool import open_connection
 from tests.integration.api_gateway.conftest import Gateway, running
 from tests.integration.api_gateway.peers import ScriptedHistory, ScriptedScheduler

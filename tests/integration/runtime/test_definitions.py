@@ -1,4 +1,4 @@
-"""Versions, labels, plans, tenants and API keys on a real PostgreSQL."""
+"""Versions, labels, plans and tenants on a real PostgreSQL."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from headrace_core.errors import InvalidInput, InvalidState, NotFound, SetupError
+from headrace_core.errors import InvalidInput, NotFound, SetupError
 from headrace_core.ids import PlanHash, TenantId
 from headrace_core.workflow.plan import Plan
 from headrace_runtime.definitions import SCHEMA, Definitions, Publishing, Version, migrations
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import Pool, Session, open_pool
-from headrace_runtime.tenants import ApiKeys, Tenants
+from headrace_runtime.tenants import Tenants
 from tests.support.postgres import PostgresForTests
 
 pytestmark = pytest.mark.postgres
@@ -174,48 +174,3 @@ async def test_a_tenant_is_added_once_with_an_opaque_schema_name(pool: Pool) -> 
 async def test_what_is_no_tenant_id_is_refused(pool: Pool, tenant: str) -> None:
     with pytest.raises(InvalidInput, match="not a tenant id"):
         await Tenants(pool).add(TenantId(tenant))
-
-
-async def test_an_api_key_proves_its_tenant_and_its_secret_is_not_stored(pool: Pool) -> None:
-    keys = ApiKeys(pool)
-    key, text = await keys.create(ACME, "ci", "operator")
-    assert await keys.find(text) == key
-    assert (key.tenant, key.role, key.revoked) == (ACME, "operator", False)
-    stored = await pool.fetchval("select secret_sha256 from headrace_control.api_key")
-    assert text.split("_")[2].encode() not in stored
-
-
-@pytest.mark.parametrize("text", ["", "hr", "hr__", "Bearer x", "hr_a_b_c", "hr_ab_é!"])
-async def test_what_is_no_key_finds_nothing(pool: Pool, text: str) -> None:
-    assert await ApiKeys(pool).find(text) is None
-
-
-async def test_a_wrong_secret_finds_nothing(pool: Pool) -> None:
-    keys = ApiKeys(pool)
-    _, text = await keys.create(ACME, "ci", "operator")
-    assert await keys.find(text[:-1] + ("0" if text[-1] != "0" else "1")) is None
-
-
-async def test_a_revoked_key_is_found_as_revoked(pool: Pool) -> None:
-    keys = ApiKeys(pool)
-    key, text = await keys.create(ACME, "ci", "operator")
-    for _ in range(2):
-        await keys.revoke(ACME, key.id)
-    found = await keys.find(text)
-    assert found is not None
-    assert found.revoked
-    with pytest.raises(NotFound):
-        await keys.revoke(OTHER, key.id)
-
-
-async def test_the_key_that_an_installation_starts_with_is_admitted_once(pool: Pool) -> None:
-    keys = ApiKeys(pool)
-    for _ in range(2):
-        await keys.admit("hr_admin_0123456789abcdef", ACME, "first key", "admin")
-    assert [key.id for key in await keys.of_tenant(ACME)] == ["admin"]
-    with pytest.raises(InvalidState, match="admin exists with another secret"):
-        await keys.admit("hr_admin_ffffffff", ACME, "first key", "admin")
-    with pytest.raises(InvalidInput):
-        await keys.admit("secret", ACME, "first key", "admin")
-    with pytest.raises(NotFound):
-        await keys.create(TenantId("nobody"), "ci", "operator")

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace_api_gateway.adapters.admin_key_file import KeyFile
-from headrace_api_gateway.adapters.control import PostgresKeys, PostgresScheduleNames, ping
+from headrace_api_gateway.adapters.control import PostgresScheduleNames, ping
 from headrace_api_gateway.adapters.flows import PublishedFlows
 from headrace_api_gateway.adapters.history import HistoryClient
 from headrace_api_gateway.adapters.scheduler import Schedulers
@@ -26,10 +26,10 @@ from headrace_api_gateway.app.controlling import Controlling
 from headrace_api_gateway.app.onboarding import Onboarding
 from headrace_api_gateway.app.publishing import Publishing
 from headrace_api_gateway.app.starting import Starting
-from headrace_api_gateway.domain.api_key import parse_key
 from headrace_api_gateway.settings import GatewaySettings
 from headrace_runtime import definitions, keys
 from headrace_runtime.address import Address
+from headrace_runtime.api_keys import ApiKeys, parse_key
 from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.leases import Owners
@@ -64,9 +64,7 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
         closing.push_async_callback(pool.close)
         await _migrate(pool)
         data_keys = keys.DataKeys(pool, keys.load_root_key(settings.root_key_file))
-        onboarding = Onboarding(
-            Tenants(pool), PostgresKeys(pool), data_keys, SystemClock(), os.urandom
-        )
+        onboarding = Onboarding(Tenants(pool), ApiKeys(pool), data_keys, SystemClock(), os.urandom)
         if settings.admin_key_file is not None:
             file = KeyFile(settings.admin_key_file)
             await onboarding.ensure_first_administrator(file, parse_key)
@@ -105,7 +103,7 @@ def _application(
     publishing = Publishing(
         versions, definitions.Publishing(pool), PostgresScheduleNames(pool), schedulers
     )
-    authenticator = Authenticator(PostgresKeys(pool), time.monotonic)
+    authenticator = Authenticator(ApiKeys(pool), time.monotonic)
     gate = Gate(authenticator, settings.body_bytes_max)
     problems = Problems(log)
     starting = Starting(schedulers, flows, clock, os.urandom)

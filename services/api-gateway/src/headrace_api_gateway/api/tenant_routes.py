@@ -9,9 +9,9 @@ from headrace_api_gateway.api import examples
 from headrace_api_gateway.api.guard import needs
 from headrace_api_gateway.app.authentication import Authenticator
 from headrace_api_gateway.app.onboarding import Onboarding
-from headrace_api_gateway.app.ports import StoredKey
 from headrace_api_gateway.domain.authorisation import Permission, Role
 from headrace_core.ids import TenantId
+from headrace_runtime.api_keys import StoredKey
 from headrace_runtime.tenants import Tenant
 
 JSON = "application/json"

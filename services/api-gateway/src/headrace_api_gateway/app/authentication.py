@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from headrace_api_gateway.app.expiring_cache import ExpiringCache
 from headrace_api_gateway.app.ports import KeyStore
-from headrace_api_gateway.domain.api_key import parse_key
 from headrace_api_gateway.domain.authorisation import Principal, Role
 from headrace_core.errors import Unauthenticated
+from headrace_runtime.api_keys import proven_key
 
 KEPT_S = 5.0
 PRINCIPALS_MAX = 10_000
@@ -37,10 +37,5 @@ class Authenticator:
             raise Unauthenticated(
                 "The Authorization header must be `Bearer` and an API key, with one space between."
             )
-        key = parse_key(authorization[len(_SCHEME) :].strip())
-        stored = await self._keys.find(key.id)
-        if stored is None or not key.matches(stored.secret_hash):
-            raise Unauthenticated(f"There is no API key {key.id!r} with this secret.")
-        if stored.revoked:
-            raise Unauthenticated(f"The API key {key.id!r} was revoked. Use another one.")
+        stored = await proven_key(self._keys, authorization[len(_SCHEME) :].strip())
         return Principal(stored.tenant, Role(stored.role), f"key:{stored.name}")

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from headrace_api_gateway.app.ports import KeyStore, StoredKey
-from headrace_api_gateway.domain.api_key import ID_LETTERS, SECRET_LETTERS, ApiKey, new_key
+from headrace_api_gateway.app.ports import KeyStore
 from headrace_api_gateway.domain.authorisation import Role
 from headrace_core.errors import InvalidInput, NotFound, SetupError, Unauthenticated
 from headrace_core.ids import TenantId
+from headrace_runtime.api_keys import ID_LETTERS, SECRET_LETTERS, ApiKey, StoredKey, new_key
 from headrace_runtime.clock import Clock
 from headrace_runtime.tenants import Tenant
 
@@ -83,7 +83,7 @@ class Onboarding:
         """Raises NotFound for an unknown tenant, InvalidInput."""
         await self._check_tenant(tenant)
         if role is Role.ADMIN:
-            raise InvalidInput("A tenant's key is a viewer's, a starter's or an editor's.")
+            raise InvalidInput("A tenant's key has the role viewer, starter, editor or worker.")
         return await self._add_key(self._draw(), tenant, name, role)
 
     async def keys(self, tenant: TenantId) -> Sequence[StoredKey]:

@@ -8,6 +8,7 @@ from headrace_core.errors import InvalidState
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import Stored
 from headrace_core.workflow.plan import Plan
+from headrace_runtime.api_keys import StoredKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,19 +126,6 @@ class History(Protocol):
     ) -> AsyncIterator[tuple[Sequence[bytes], bool]]:
         """Events without gap or repeat, and whether these are the run's last."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class StoredKey:
-    """Without its secret."""
-
-    id: str
-    tenant: TenantId
-    name: str
-    role: str
-    secret_hash: bytes
-    created_ms: int
-    revoked: bool
 
 
 class KeyStore(Protocol):

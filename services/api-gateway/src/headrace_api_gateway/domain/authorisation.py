@@ -13,15 +13,18 @@ class Permission(StrEnum):
     RUNS_CONTROL = "runs.control"
     WORKFLOWS_READ = "workflows.read"
     WORKFLOWS_PUBLISH = "workflows.publish"
+    TASKS_SERVE = "tasks.serve"
     TENANTS_ADMIN = "tenants.admin"
 
 
 class Role(StrEnum):
-    """`admin` manages tenants and their keys and belongs to none of them."""
+    """`admin` manages tenants and their keys and belongs to none of them; `worker` serves tasks and
+    sees nothing else."""
 
     VIEWER = "viewer"
     STARTER = "starter"
     EDITOR = "editor"
+    WORKER = "worker"
     ADMIN = "admin"
 
 
@@ -30,7 +33,13 @@ PERMISSIONS = {
     Role.VIEWER: _READS,
     Role.STARTER: _READS | {Permission.RUNS_START},
     Role.EDITOR: _READS
-    | {Permission.RUNS_START, Permission.RUNS_CONTROL, Permission.WORKFLOWS_PUBLISH},
+    | {
+        Permission.RUNS_START,
+        Permission.RUNS_CONTROL,
+        Permission.WORKFLOWS_PUBLISH,
+        Permission.TASKS_SERVE,
+    },
+    Role.WORKER: frozenset({Permission.TASKS_SERVE}),
     Role.ADMIN: frozenset({Permission.TENANTS_ADMIN}),
 }
 
