@@ -1,86 +1,72 @@
-"""The command `headrace`."""
+"""The command `headrace`: what there is, in the order in which it is met."""
 
-import json
-import sys
-from enum import StrEnum
-from pathlib import Path
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from headrace_cli.home import DEFAULT_HOME
-from headrace_cli.up import Suite, UpOptions, stop_on_signals
-from headrace_core.errors import HeadraceError
+from headrace_cli import definitions, runs, start, tenants, up_command, workflows
+from headrace_cli.exit_code import MEANINGS
+
+_EXIT_CODES = "\n\n".join(f"{code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
 
 app = typer.Typer(
     name="headrace",
     help="Headrace: durable AI workflows for many tenants.",
+    epilog=f"Exit codes:\n\n{_EXIT_CODES}",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="HEADRACE_HOME", help="State of this installation.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="One line of JSON for programs.")]
 
-
-class Ports(StrEnum):
-    DEFAULT = "default"
-    AUTO = "auto"
+def _say_version(asked: bool) -> None:  # noqa: FBT001 - how typer passes a flag
+    if asked:
+        typer.echo(f"headrace {version('headrace-cli')}")
+        raise typer.Exit
 
 
 @app.callback()
-def headrace() -> None:
-    """Headrace: durable AI workflows for many tenants."""
-
-
-@app.command()
-def up(
-    home: HomeOption = DEFAULT_HOME,
-    as_json: JsonOption = False,  # noqa: FBT002 - how typer declares a flag
-    ports: Annotated[
-        Ports, typer.Option(help="auto: any free ports; default: the API on 8080.")
-    ] = Ports.DEFAULT,
-    api_port: Annotated[
-        int | None, typer.Option(help="Port of the API.", min=1, max=65_535)
-    ] = None,
-    log_level: Annotated[
-        str, typer.Option(help="debug, info, warning or error; logs are in HOME/logs.")
-    ] = "info",
+def headrace(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print it.")
+    ] = False,
 ) -> None:
-    """Run the services and their database on this machine until Ctrl-C."""
+    """Headrace: durable AI workflows for many tenants.
 
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
+    `headrace up` runs one on this machine; the other commands find it there, or are told with
+    --url and --key where another one is. Every command has --json.
+    """
 
-    options = UpOptions(home, ports is Ports.AUTO, api_port, log_level)
-    suite = Suite(options, say)
-    stop_on_signals(suite)
-    suite.start()
-    summary = suite.summary()
-    if as_json:
-        typer.echo(json.dumps(summary))
-        sys.stdout.flush()
-    else:
-        typer.echo(f"API        {summary['api']}   (documentation: {summary['api']}/docs)")
-        typer.echo(f"Admin key  {summary['admin_key']}")
-        typer.echo(f"Home       {summary['home']}   (logs in {summary['home']}/logs)")
-        typer.echo("Ctrl-C stops everything; started again, unfinished runs go on.")
-    try:
-        suite.run_until_stopped()
-    finally:
-        say("Stopping")
-        suite.stop()
+
+def _register() -> None:
+    here, define = "This machine", "Definitions"
+    running, administer = "Runs", "Administration"
+    app.command(rich_help_panel=here)(up_command.up)
+    app.command(rich_help_panel=define)(definitions.validate)
+    app.command(rich_help_panel=define)(definitions.schema)
+    app.command(rich_help_panel=define)(workflows.publish)
+    app.command(rich_help_panel=define)(workflows.workflows)
+    app.command(rich_help_panel=running)(start.run)
+    app.command(rich_help_panel=running)(start.watch)
+    app.command(rich_help_panel=running)(runs.runs)
+    app.command(rich_help_panel=running)(runs.show)
+    app.command(rich_help_panel=running)(runs.events)
+    app.command(rich_help_panel=running)(runs.state)
+    app.command(rich_help_panel=running)(runs.cancel)
+    app.command(rich_help_panel=running)(runs.approve)
+    app.command(rich_help_panel=running)(runs.export)
+    app.add_typer(tenants.tenants, name="tenants", rich_help_panel=administer)
+    app.add_typer(tenants.keys, name="keys", rich_help_panel=administer)
+
+
+_register()
 
 
 def main() -> None:
-    """Exit code 1 for a refused command or a fault, 2 for a wrong command line."""
-    try:
-        app()
-    except HeadraceError as error:
-        typer.echo(f"headrace: {error.code}: {error}", err=True)
-        sys.exit(1)
+    app()
 
 
 if __name__ == "__main__":

@@ -29,6 +29,18 @@ class Home:
     def ports_file(self) -> Path:
         return self.path / "ports.json"
 
+    @property
+    def tenant_keys(self) -> Path:
+        return self.path / "keys"
+
+    @property
+    def is_default(self) -> bool:
+        return self.path == DEFAULT_HOME.expanduser()
+
+    def tenant_key_file(self, tenant: str) -> Path:
+        """A key of that tenant for the commands on this machine."""
+        return self.tenant_keys / f"{tenant}.key"
+
     def log_file(self, service: str) -> Path:
         return self.path / "logs" / f"{service}.log"
 
@@ -36,11 +48,16 @@ class Home:
         return self.path / "run" / f"{service}.json"
 
 
+def home_at(path: Path) -> Home:
+    """Without looking whether it is there."""
+    return Home(path.expanduser().absolute())
+
+
 def open_home(path: Path) -> Home:
     """Create it for its owner alone. Raises SetupError when it cannot be used."""
-    path = path.expanduser().absolute()
+    path = home_at(path).path
     try:
-        for folder in (path, path / "logs", path / "run", path / "roles"):
+        for folder in (path, path / "logs", path / "run", path / "roles", path / "keys"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as fault:
         raise SetupError(

@@ -1,0 +1,45 @@
+"""The terminal: what a command answers goes to stdout, everything else to stderr."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+from headrace_cli.rendering.style import Style
+
+WIDTH_WITHOUT_TERMINAL = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """With `as_json` stdout gets JSON alone, one document per command or per line."""
+
+    as_json: bool = False
+    style: Style = field(default_factory=Style)
+
+    def answer(self, text: str) -> None:
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        sys.stdout.flush()
+
+    def answer_json(self, document: Any) -> None:
+        self.answer(json.dumps(document, ensure_ascii=False))
+
+    def say(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+def open_console(*, as_json: bool) -> Console:
+    return Console(as_json, style_of(sys.stdout, os.environ))
+
+
+def style_of(stream: TextIO, environment: Mapping[str, str]) -> Style:
+    """Colours for a terminal that has them, unless NO_COLOR is set."""
+    terminal = stream.isatty()
+    width = shutil.get_terminal_size().columns if terminal else WIDTH_WITHOUT_TERMINAL
+    wants = not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+    unicode = (stream.encoding or "").lower().replace("-", "") == "utf8"
+    return Style(max(width, 60), terminal and wants, unicode)
