@@ -10,6 +10,10 @@ setup: ## make .venv from requirements.lock and install the members; quick when 
 up: setup ## run everything on this machine until Ctrl-C; prints addresses and a key
 	@$(bin)/headrace up
 
+demo: setup ## a real job through the whole platform, with a service killed in the middle
+	@$(PYTHON) .ci/workspace.py model
+	@$(bin)/python -m examples.licence_audit.demo
+
 check: lint types unit ## what each commit must pass, in less than a minute
 
 test: setup lint types ## everything that needs no more than this machine
@@ -36,4 +40,4 @@ protos: ## generate Python from proto/ again, in place
 lock: ## resolve the dependencies and write every requirements.lock
 	@$(PYTHON) .ci/workspace.py lock
 
-.PHONY: help setup up check test unit lint fmt types bench-quick protos lock
+.PHONY: help setup up demo check test unit lint fmt types bench-quick protos lock

