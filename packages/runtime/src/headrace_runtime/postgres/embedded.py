@@ -23,6 +23,7 @@ from headrace_runtime.postgres.free_port import choose_port, is_free
 from headrace_runtime.postgres.identity import Identity, choose_launcher
 from headrace_runtime.postgres.nobody_access import open_way_to, reachable_binaries
 from headrace_runtime.postgres.readiness import Readiness, probe
+from headrace_runtime.postgres.secret_file import read_secret
 from headrace_runtime.postgres.start_failure import (
     PortTaken,
     clear_file_errors,
@@ -85,7 +86,7 @@ class EmbeddedPostgres:
         if self._directory is None or not self._port:
             raise SetupError(f"The database in {self.root} was not started yet.")
         password = self._directory.superuser_password()
-        return f"postgresql://postgres:{password}@{HOST}:{self._port}/{database}"
+        return _superuser_dsn(password, self._port, database)
 
     def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Return when the server takes connections. Also the way back after it was killed:
@@ -252,3 +253,23 @@ class EmbeddedPostgres:
         with self.log_file.open("rb") as log:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
+
+
+def running_dsn(home: Path, database: str = "postgres") -> str:
+    """For the superuser, of the server that another process runs for this home.
+
+    Raises SetupError where none was ever started.
+    """
+    root = home.absolute() / "postgres"
+    password = read_secret(root / "superuser.password")
+    try:
+        port = int((root / "port").read_text())
+    except (FileNotFoundError, ValueError):
+        port = 0
+    if password is None or not port:
+        raise SetupError(f"The database in {root} was not started yet.")
+    return _superuser_dsn(password, port, database)
+
+
+def _superuser_dsn(password: str, port: int, database: str) -> str:
+    return f"postgresql://postgres:{password}@{HOST}:{port}/{database}"
