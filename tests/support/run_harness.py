@@ -88,7 +88,7 @@ class Harness:
 
     def start(self, fields: Mapping[str, Any] | None = None) -> "Harness":
         command = cmd.StartRun(
-            run=RUN,
+            run=self.state.run_id,
             tenant=TENANT,
             flow=self.plan.flow,
             version=1,
@@ -114,7 +114,7 @@ class Harness:
         event = StepAssigned(step=key, attempt=attempt, executor=EXECUTOR, token=self._token)
         self.decide(lambda turn: turn.emit(event))
         return cmd.CompleteStep(
-            run=RUN,
+            run=self.state.run_id,
             step=key,
             attempt=attempt,
             token=self._token,
@@ -125,7 +125,7 @@ class Harness:
         done = self.assign(name)
         return self.when(
             cmd.CompleteStep(
-                run=RUN,
+                run=self.state.run_id,
                 step=done.step,
                 attempt=done.attempt,
                 token=done.token,
@@ -143,7 +143,7 @@ class Harness:
         done = self.assign(name)
         return self.when(
             cmd.CompleteStep(
-                run=RUN,
+                run=self.state.run_id,
                 step=done.step,
                 attempt=done.attempt,
                 token=done.token,
@@ -153,10 +153,10 @@ class Harness:
         )
 
     def sealed(self, value: Any) -> Stored:
-        return self.vault.seal(RUN, json.dumps(value).encode())
+        return self.vault.seal(self.state.run_id, json.dumps(value).encode())
 
     def opened(self, stored: Stored) -> Any:
-        return json.loads(self.vault.open(RUN, stored))
+        return json.loads(self.vault.open(self.state.run_id, stored))
 
     def status(self, name: str) -> StepStatus:
         found = self.state.steps.get(StepKey(name))
@@ -170,7 +170,7 @@ class Harness:
 
     def refolded(self) -> RunState:
         """The run folded again from its events, as every reader does."""
-        again = RunState(RUN, TENANT)
+        again = RunState(self.state.run_id, TENANT)
         for time_ms, events in self.turns:
             apply_turn(again, events, time_ms, b"")
         return again

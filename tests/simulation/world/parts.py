@@ -29,9 +29,9 @@ class SimClock:
 class SimCatalogue:
     """Plans are published before the campaign begins; one vault serves its only tenant."""
 
-    def __init__(self, plans: Mapping[PlanHash, Plan]) -> None:
+    def __init__(self, plans: Mapping[PlanHash, Plan], vault: PlainVault | None = None) -> None:
         self._plans = plans
-        self._vault = PlainVault()
+        self._vault = vault or PlainVault()
 
     async def load(self, tenant: TenantId, plan: PlanHash) -> None:
         assert plan in self._plans

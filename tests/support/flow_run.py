@@ -1,0 +1,296 @@
+"""A flow as its author wrote it, run in process: compiled from YAML, decided by the scheduler.
+
+Tasks take the wire's form in both directions. `data.*` steps are run by the executor's own code;
+for whatever calls outside a test says what comes back. Time moves only when a test says so.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from headrace.dispatch.v1 import dispatch_service_pb2 as pb
+from headrace_core.ids import PlanHash, StepKey, step_of
+from headrace_core.partition.events import ChildEnded, ChildStart, MessageSent
+from headrace_core.payload import NOTHING, Stored
+from headrace_core.run.events import StepError
+from headrace_core.run.state import RunState
+from headrace_core.run.status import RunStatus, StepStatus
+from headrace_core.workflow.compile import compile_definition
+from headrace_core.workflow.expression import ExprError, render
+from headrace_core.workflow.fault import render_faults
+from headrace_core.workflow.inputs import checked_inputs
+from headrace_core.workflow.plan import Plan
+from headrace_core.workflow.plan_json import plan_from_json, plan_to_json
+from headrace_core.workflow.resolution import Catalogue, FlowDescriptor
+from headrace_core.workflow.template import JsonValue, Template
+from headrace_core.workflow.values import build_names
+from headrace_executor.app.prepared import Kinds
+from headrace_executor.app.steps.transform import DataTransform
+from headrace_executor.app.values import Opened, TaskValues
+from headrace_executor.app.worker import Worker
+from headrace_scheduler.api.task_stream import fill_task
+from headrace_scheduler.app.ports import Assignment
+from headrace_scheduler.app.preparing import child_input
+from headrace_scheduler.domain import commands as cmd
+from headrace_scheduler.domain.decide.child import begin_child, take_answer
+from headrace_scheduler.domain.effects import EnqueueStep, PrepareChild, SetTimer
+from headrace_worker.codec import decode
+from headrace_worker.messages import Task
+from tests.simulation.world.parts import SimCatalogue
+from tests.support.attempts import PlansAtHand
+from tests.support.plain_vault import PlainVaults
+from tests.support.run_harness import EXECUTOR, TENANT, Harness
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def compiled(definition: str, catalogue: Catalogue | None = None) -> Plan:
+    """The plan as every service loads it: through its stored form."""
+    plan = compile_definition(definition, catalogue or Catalogue())
+    assert isinstance(plan, Plan), render_faults(plan, definition, "flow")
+    return plan_from_json(plan_to_json(plan))
+
+
+def example(name: str, *called: Plan) -> Plan:
+    """One of examples/; `called` are the plans that it may call as `stable`."""
+    flows = {
+        (plan.flow, "stable"): FlowDescriptor(plan.flow, 1, plan.hash, plan.inputs)
+        for plan in called
+    }
+    return compiled(EXAMPLES.joinpath(f"{name}.flow.yaml").read_text(), Catalogue(flows=flows))
+
+
+@dataclass(frozen=True, slots=True)
+class Fails:
+    """What an outside answers instead of an output."""
+
+    type: str
+    message: str = "no"
+    outcome: cmd.Outcome = cmd.Outcome.FAILED
+    retry_after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One attempt at the outside, with what the step's templates gave for it."""
+
+    step: str
+    action: str
+    arguments: Mapping[str, Any]
+    key: str | None
+    timeout_ms: int
+
+
+Outside = Callable[[Called], Any]
+"""Answers an output, or Fails."""
+
+
+@dataclass(slots=True)
+class FlowRun(Harness):
+    """`outside` answers by the action's name; a step whose action it does not know stays ready.
+    `called` are the plans of sub-flows by their hash."""
+
+    outside: Mapping[str, Outside] = field(default_factory=dict[str, Outside])
+    secrets: Mapping[str, str] = field(default_factory=dict[str, str])
+    called: Mapping[PlanHash, Plan] = field(default_factory=dict[PlanHash, Plan])
+    calls: list[Called] = field(default_factory=list[Called])
+    _performed: int = 0
+
+    def begin(self, fields: Mapping[str, Any] | None = None) -> "FlowRun":
+        """Start as the gateway does, inputs checked and completed; then go on to a rest."""
+        completed, faults = checked_inputs(self.plan.inputs, fields or {})
+        assert not faults, faults
+        self.start(completed)
+        return self.go_on()
+
+    def go_on(self) -> "FlowRun":
+        """Until nothing happens without time or a person."""
+        while self._performed < len(self.effects):
+            effect = self.effects[self._performed]
+            self._performed += 1
+            if isinstance(effect, EnqueueStep):
+                self._execute(effect)
+            elif isinstance(effect, PrepareChild):
+                self._start_child(effect)
+        return self
+
+    def pass_time(self) -> "FlowRun":
+        """To the next timer that still means something."""
+        timers = [one for one in self.effects if isinstance(one, SetTimer)]
+        for timer in sorted(timers, key=lambda one: one.due_ms):
+            before, self.now_ms = self.now_ms, max(self.now_ms, timer.due_ms)
+            fire = cmd.FireTimer(
+                run=self.state.run_id, step=timer.step, kind=timer.kind, due_ms=timer.due_ms
+            )
+            if self.when(fire) is None:
+                return self.go_on()
+            self.now_ms = before
+        raise AssertionError("no timer is set")
+
+    def decide_approval(self, step: str, decision: str, form: Any = None) -> "FlowRun":
+        answer = {"decision": decision, "comment": "", "form": form, "decided_by": "bob"}
+        command = cmd.DecideApproval(
+            run=self.state.run_id,
+            tenant=TENANT,
+            step=StepKey(step),
+            decision=decision,
+            answer=self.sealed(answer),
+        )
+        rejection = self.when(command)
+        assert rejection is None, rejection
+        return self.go_on()
+
+    @property
+    def output(self) -> Any:
+        assert self.state.status is RunStatus.SUCCEEDED, self.why()
+        return self.open(self.state.output)
+
+    def statuses(self) -> dict[str, str]:
+        """Of all steps, in the plan's order."""
+        return {name: self.status(name).text for name in self.plan.order}
+
+    def output_of(self, step: str) -> Any:
+        return self.open(self.state.steps[StepKey(step)].output)
+
+    def error_of(self, step: str) -> tuple[str, str]:
+        return self._told(self.state.steps[StepKey(step)].error)
+
+    def why(self) -> tuple[str, str]:
+        """Type and message of the run's error."""
+        return self._told(self.state.error)
+
+    def open(self, stored: Stored) -> Any:
+        return None if stored == NOTHING else self.opened(stored)
+
+    def _told(self, error: StepError | None) -> tuple[str, str]:
+        assert error is not None, "there is no error"
+        return error.type, cast(str, self.open(error.message) or "")
+
+    def _execute(self, effect: EnqueueStep) -> None:
+        state = self.state.steps.get(effect.step)
+        if state is None or state.status is not StepStatus.READY:
+            return
+        action = self.action_of(effect.step)
+        if not action.startswith("data.") and action not in self.outside:
+            return
+        done = self.assign(effect.step)
+        task = self.task_of(done, effect.lane)
+        if action.startswith("data."):
+            self.when(self._transformed(task, done))
+        else:
+            self.when(self._answered(task, done, action))
+
+    def action_of(self, key: StepKey) -> str:
+        step = self.plan.steps[step_of(key)[0]]
+        state = self.state.steps[key]
+        action = step.fallback[state.fallback - 1].uses if state.fallback else step.uses
+        assert action is not None
+        return action.name
+
+    def task_of(self, done: cmd.CompleteStep, lane: str = "shared") -> Task:
+        """What the executor is told of an assigned attempt, through the wire."""
+        response = pb.WorkResponse()
+        assignment = Assignment(
+            partition=0,
+            epoch=1,
+            offset=1,
+            run=self.state,
+            step=done.step,
+            attempt=done.attempt,
+            token=done.token,
+            lane=lane,
+            executor=EXECUTOR,
+        )
+        fill_task(response.tasks.add(), assignment, self.plan)
+        return decode(pb.WorkResponse.FromString(response.SerializeToString())).tasks[0]
+
+    def _transformed(self, task: Task, done: cmd.CompleteStep) -> cmd.CompleteStep:
+        kinds = Kinds({"data": DataTransform()}, {})
+        worker = Worker(PlansAtHand(self.plan), PlainVaults(self.vault), kinds)
+        result = worker.run_now(task)
+        assert result is not None, "a transform runs in place"
+        return _completion(
+            done, cmd.Outcome(result.outcome), result.output, result.error, result.retry_after_ms
+        )
+
+    def _answered(self, task: Task, done: cmd.CompleteStep, action: str) -> cmd.CompleteStep:
+        step = self.plan.steps[step_of(done.step)[0]]
+        template = step.fallback[task.fallback - 1].arguments if task.fallback else step.arguments
+        arguments = self._rendered(task, template)
+        key = self._rendered(task, step.idempotency_key)
+        if isinstance(arguments, ExprError) or isinstance(key, ExprError):
+            said = str(arguments if isinstance(arguments, ExprError) else key)
+            return self._failure(done, Fails("expr.error", said))
+        called = Called(
+            done.step,
+            action,
+            cast("Mapping[str, Any]", arguments),
+            cast("str | None", key),
+            task.timeout_ms,
+        )
+        self.calls.append(called)
+        answer = self.outside[action](called)
+        if isinstance(answer, Fails):
+            return self._failure(done, answer)
+        return _completion(done, cmd.Outcome.SUCCEEDED, self.sealed(answer))
+
+    def _rendered(self, task: Task, template: Template | None) -> JsonValue | ExprError:
+        if template is None:
+            return None
+        step = self.plan.steps[step_of(task.attempt.step)[0]]
+        source = TaskValues(task, self.plan, step, self.vault, Opened())
+        names = build_names(self.plan, template.references, source)
+        return render(template, {**names, "secrets": dict(self.secrets)})
+
+    def _failure(self, done: cmd.CompleteStep, fails: Fails) -> cmd.CompleteStep:
+        error = StepError(type=fails.type, message=self.sealed(fails.message))
+        return _completion(done, fails.outcome, NOTHING, error, fails.retry_after_ms)
+
+    def _start_child(self, effect: PrepareChild) -> None:
+        catalogue = SimCatalogue({self.plan.hash: self.plan, **self.called}, self.vault)
+        prepared = asyncio.run(child_input(catalogue, self.state, effect))
+        before = len(self.partition_events)
+        self.when(prepared)
+        for event in self.partition_events[before:]:
+            if isinstance(event, MessageSent) and isinstance(event.message, ChildStart):
+                self._run_child(event.message)
+
+    def _run_child(self, message: ChildStart) -> None:
+        child = FlowRun(
+            self.called[message.plan],
+            now_ms=self.now_ms,
+            vault=self.vault,
+            state=RunState(message.run, TENANT),
+            outside=self.outside,
+            secrets=self.secrets,
+            called=self.called,
+        )
+        start = cmd.TakeMessage(source=0, number=1, message=message)
+        child.decide(lambda turn: begin_child(turn, start))
+        child.go_on()
+        for event in child.partition_events:
+            if isinstance(event, MessageSent) and isinstance(event.message, ChildEnded):
+                number = self.partition.inboxes.get(0, 0) + 1
+                answer = cmd.TakeMessage(source=0, number=number, message=event.message)
+                self.decide(lambda turn, said=answer: take_answer(turn, said))
+
+
+def _completion(
+    done: cmd.CompleteStep,
+    outcome: cmd.Outcome,
+    output: Stored = NOTHING,
+    error: StepError | None = None,
+    retry_after_ms: int = 0,
+) -> cmd.CompleteStep:
+    return cmd.CompleteStep(
+        run=done.run,
+        step=done.step,
+        attempt=done.attempt,
+        token=done.token,
+        outcome=outcome,
+        output=output,
+        error=error,
+        retry_after_ms=retry_after_ms,
+    )
