@@ -86,6 +86,7 @@ def _put_result(to: pb.Result, result: Result) -> None:
         to.usage.input_tokens = usage.input_tokens
         to.usage.output_tokens = usage.output_tokens
         to.usage.cost_micros = usage.cost_micros
+        to.usage.duration_ms = usage.duration_ms
     if result.retry_after_ms:
         to.retry_after_ms = result.retry_after_ms
 

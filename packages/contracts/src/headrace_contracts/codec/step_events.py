@@ -15,7 +15,7 @@ from headrace_core.workflow.joins import EdgeState
 def put_usage(to: pb.Usage, usage: ev.Usage) -> None:
     to.model, to.prompt_hash = usage.model, usage.prompt_hash
     to.input_tokens, to.output_tokens = usage.input_tokens, usage.output_tokens
-    to.cost_micros = usage.cost_micros
+    to.cost_micros, to.duration_ms = usage.cost_micros, usage.duration_ms
 
 
 def take_usage(usage: pb.Usage) -> ev.Usage:
@@ -25,6 +25,7 @@ def take_usage(usage: pb.Usage) -> ev.Usage:
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cost_micros=usage.cost_micros,
+        duration_ms=usage.duration_ms,
     )
 
 

@@ -23,13 +23,17 @@ class StepError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What one attempt consumed at a model; cost in millionths of the account's currency."""
+    """What one attempt consumed at a model; cost in millionths of the account's currency.
+
+    `prompt_hash` is the SHA-256 of the messages in hexadecimal. `duration_ms` is that of the call.
+    """
 
     model: str
     prompt_hash: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
     cost_micros: int = 0
+    duration_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,12 @@
 """What running an attempt needs from outside."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from headrace_core.ids import PlanHash, RunId, TenantId
 from headrace_core.payload import Stored, Vault
+from headrace_core.run.events import Usage
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.plan_parts import Action
 from headrace_core.workflow.template import JsonValue
@@ -52,6 +53,13 @@ class Dispatch(Protocol):
     def set_window(self, window: int) -> None: ...
 
 
+@dataclass(slots=True)
+class Meter:
+    """What an attempt has consumed so far; its result says it however the attempt ends."""
+
+    usage: Usage | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One attempt of one action with its evaluated arguments."""
@@ -59,6 +67,7 @@ class Call:
     task: Task
     action: Action
     arguments: Mapping[str, JsonValue]
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def attempt(self) -> Attempt:

@@ -6,7 +6,7 @@ Transforms run in place, without a task, a timer or a wait of their own; whateve
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar, cast
 
@@ -29,7 +29,7 @@ from headrace_executor.app.failures import (
     as_step_failure,
     interrupted,
 )
-from headrace_executor.app.ports import AttemptVault, Call, Completion, Plans, Vaults
+from headrace_executor.app.ports import AttemptVault, Call, Completion, Meter, Plans, Vaults
 from headrace_executor.app.prepared import Kinds, Prepared, PreparedSteps
 from headrace_executor.app.values import Opened, TaskValues, step_input
 from headrace_worker.messages import Outcome, Result, Task
@@ -45,6 +45,7 @@ class Running:
 
     task: Task
     calling: Action | None = None
+    meter: Meter = field(default_factory=Meter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,16 @@ class Worker:
         except TimeoutError:
             outcome = interrupted(running.calling, cancelled=False)
             message = f"the attempt did not end within {task.timeout_ms} ms"
-            return Result(task.attempt, outcome, error=_error(task, vault, TIMEOUT, message))
+            error = _error(task, vault, TIMEOUT, message)
+            return Result(task.attempt, outcome, error=error, usage=running.meter.usage)
         except Exception as fault:  # noqa: BLE001 one bad attempt must not reach the others
-            return _failed(task, vault, as_step_failure(fault))
+            failed = _failed(task, vault, as_step_failure(fault))
+            return failed._replace(usage=running.meter.usage)
 
     def cut_off(self, running: Running) -> Result:
         """The word on an attempt that was cancelled at its scheduler's request."""
         outcome = interrupted(running.calling, cancelled=True)
-        return Result(running.task.attempt, outcome)
+        return Result(running.task.attempt, outcome, usage=running.meter.usage)
 
     async def _complete(self, running: Running, plan: Plan, vault: AttemptVault) -> Result:
         task, opened = running.task, Opened()
@@ -131,7 +134,8 @@ class Worker:
             arguments = await self._with_contents(
                 task, lambda: _arguments(prepared, task, vault, opened)
             )
-            result = _sealed(task, vault, await self._call(running, prepared, arguments))
+            completion = await self._call(running, prepared, arguments)
+            result = _sealed(task, vault, completion)._replace(usage=running.meter.usage)
         if vault.has_pending_blobs:
             await _when_available(self._vaults.store_pending_blobs)
         return result
@@ -140,7 +144,8 @@ class Worker:
         assert prepared.operation is not None and prepared.action is not None
         if not isinstance(arguments, Mapping):
             raise StepFailed(EXPRESSION, "`with` must be an object")
-        call = Call(running.task, prepared.action, cast(Mapping[str, JsonValue], arguments))
+        given = cast(Mapping[str, JsonValue], arguments)
+        call = Call(running.task, prepared.action, given, running.meter)
         running.calling = prepared.action
         return await prepared.operation.run(call)
 

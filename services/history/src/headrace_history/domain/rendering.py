@@ -258,6 +258,7 @@ def metering_document(usage: Usage) -> Document:
         "input_tokens": usage.input_tokens,
         "output_tokens": usage.output_tokens,
         "cost_micros": usage.cost_micros,
+        "duration_ms": usage.duration_ms,
     }
 
 
