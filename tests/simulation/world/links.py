@@ -141,7 +141,7 @@ class Link:
             self._take(session, result)
         for refusal in message.refusals:
             a = refusal.attempt
-            dispatch.refused(a.partition, a.run, a.step, a.number)
+            dispatch.refused(session, a.partition, a.run, a.step, a.number)
         for credit in message.credits:
             dispatch.grant(session, credit.lane, credit.room)
 

@@ -16,6 +16,7 @@ from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Definitions
 from headrace_runtime.delivery.effects import SCHEMA, migrations
+from headrace_runtime.internal_token import internal_token
 from headrace_runtime.keys import DataKeys, load_root_key
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import open_connection, open_pool
@@ -37,11 +38,14 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
     await _migrate(dsn)
     pool = await open_pool(dsn, application_name=NAME)
     try:
-        keys = DataKeys(pool, load_root_key(settings.root_key_file))
+        root_key = load_root_key(settings.root_key_file)
+        keys = DataKeys(pool, root_key)
         keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
         kinds = Kinds(transforms={"data": DataTransform()}, operations={})
         worker = Worker(PublishedPlans(Definitions(pool)), PayloadVaults(keyring), kinds)
-        client = scheduler_streams(executor, LANES, settings.schedulers, settings.window)
+        client = scheduler_streams(
+            executor, LANES, settings.schedulers, settings.window, internal_token(root_key)
+        )
         session = Session(worker, client, settings.slots, settings.window)
         metrics.CONNECTED.set_function(lambda: client.connected)
         metrics.UNACKNOWLEDGED.set_function(lambda: client.protocol.unacknowledged)

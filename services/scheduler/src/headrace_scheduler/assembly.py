@@ -20,6 +20,7 @@ from headrace_scheduler.app.ports import Catalogue, EffectRows, SnapshotStore
 from headrace_scheduler.app.recovery import Recovery
 from headrace_scheduler.app.snapshots import Snapshots
 from headrace_scheduler.app.turns import Turns
+from headrace_scheduler.app.worker_tasks import WorkerTasks
 from headrace_scheduler.domain.timers import Timers
 
 HEARTBEAT_S = 0.5
@@ -49,6 +50,7 @@ class Engine:
     loop: Loop
     ownership: Ownership
     dispatch: Dispatch
+    worker_tasks: WorkerTasks
     background: Background
     assigning: Assigning
 
@@ -61,7 +63,8 @@ def assemble(ports: EnginePorts) -> Engine:
     turns = Turns(ports.catalogue, ports.description.partitions)
     inbox = Inbox()
     owned: dict[int, OwnedPartition] = {}
-    dispatch = Dispatch(assigning, owned, inbox.put, inbox.wake, logger)
+    worker_tasks = WorkerTasks(ports.catalogue, owned, background, inbox.put, logger)
+    dispatch = Dispatch(assigning, owned, inbox.put, inbox.wake, logger, worker_tasks)
     performing = Performing(dispatch, background, assigning, logger)
     appending = Appending(log, ports.catalogue)
     loop = Loop(inbox, owned, turns, assigning, appending, performing, timers, clock)
@@ -91,4 +94,4 @@ def assemble(ports: EnginePorts) -> Engine:
         heartbeat_s=HEARTBEAT_S,
         log=logger,
     )
-    return Engine(loop, ownership, dispatch, background, assigning)
+    return Engine(loop, ownership, dispatch, worker_tasks, background, assigning)

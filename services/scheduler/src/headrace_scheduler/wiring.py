@@ -17,6 +17,7 @@ from headrace_runtime.definitions import Definitions
 from headrace_runtime.delivery.effects import PostgresEffects
 from headrace_runtime.eventlog.port import LogDescription
 from headrace_runtime.eventlog.postgres import PostgresLog, create_log
+from headrace_runtime.internal_token import internal_token
 from headrace_runtime.keys import DataKeys, load_root_key
 from headrace_runtime.leases import SCHEMA, Leases, migrations
 from headrace_runtime.postgres.migrate import migrate
@@ -28,10 +29,12 @@ from headrace_scheduler import metrics
 from headrace_scheduler.adapters.catalogue import StoredCatalogue
 from headrace_scheduler.adapters.effect_rows import StoredRows
 from headrace_scheduler.adapters.snapshot_store import PostgresSnapshots
+from headrace_scheduler.adapters.worker_keys import StoredWorkerKeys
 from headrace_scheduler.api.command import CommandStreams
 from headrace_scheduler.api.dispatch import DispatchServicer
 from headrace_scheduler.api.servicer import SchedulerServicer, add_services
 from headrace_scheduler.api.watch_offsets import OffsetHints
+from headrace_scheduler.app.admission import Admission
 from headrace_scheduler.assembly import Engine, EnginePorts, assemble
 from headrace_scheduler.settings import SchedulerSettings
 
@@ -50,7 +53,8 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
         dsn, application_name=NAME, deadline_ms=settings.append_deadline_ms
     )
     clock = SystemClock()
-    keys = DataKeys(pool, load_root_key(settings.root_key_file))
+    root_key = load_root_key(settings.root_key_file)
+    keys = DataKeys(pool, root_key)
     keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), clock)
     catalogue = StoredCatalogue(Definitions(pool), keyring)
     owner = f"{socket.gethostname()}/{secrets.token_hex(6)}"
@@ -71,7 +75,8 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
             snapshot_interval_ms=settings.snapshot_interval_ms,
         )
     )
-    servicers = _servicers(engine, description, catalogue, owner)
+    admission = Admission(internal_token(root_key), StoredWorkerKeys(pool))
+    servicers = _servicers(engine, description, catalogue, admission, owner)
     server = await start_server(settings.listen, servicers)
     address = Address.parse(settings.advertise) if settings.advertise else server.address
     leases = Leases(dsn, owner, address, description.partitions)
@@ -96,13 +101,14 @@ def _servicers(
     engine: Engine,
     description: LogDescription,
     catalogue: StoredCatalogue,
+    admission: Admission,
     owner: str,
 ) -> Sequence[Callable[[grpc.aio.Server], None]]:
     hints = OffsetHints()
     engine.loop.on_committed = hints.committed
     commands = CommandStreams(engine.loop, catalogue, description.partitions)
     scheduler = SchedulerServicer(commands, hints)
-    dispatch = DispatchServicer(owner, description.log_id, engine.dispatch, engine.loop, catalogue)
+    dispatch = DispatchServicer(owner, description.log_id, engine, catalogue, admission)
     return (lambda server: add_services(server, scheduler, dispatch),)
 
 

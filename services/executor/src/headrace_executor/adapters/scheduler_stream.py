@@ -16,7 +16,12 @@ def draw_executor_id() -> ExecutorId:
 
 
 def scheduler_streams(
-    executor: ExecutorId, lanes: Sequence[str], schedulers: Sequence[Address], window: int
+    executor: ExecutorId,
+    lanes: Sequence[str],
+    schedulers: Sequence[Address],
+    window: int,
+    token: str,
 ) -> DispatchClient:
-    protocol = DispatchProtocol(executor, lanes, window)
+    """`token` proves that this process is of the installation."""
+    protocol = DispatchProtocol(executor, lanes, window, token)
     return DispatchClient(protocol, [str(address) for address in schedulers], random.random)

@@ -1,7 +1,7 @@
 """DispatchService.Work: the stream of one executor."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import grpc
 
@@ -9,18 +9,37 @@ from headrace.dispatch.v1 import dispatch_service_pb2 as pb
 from headrace.dispatch.v1.dispatch_service_pb2_grpc import DispatchServiceServicer
 from headrace_contracts.codec.run_events import take_error
 from headrace_contracts.codec.step_events import take_usage
+from headrace_core.errors import (
+    Forbidden,
+    HeadraceError,
+    InvalidInput,
+    Unauthenticated,
+    Unavailable,
+)
 from headrace_core.ids import ExecutorId, RunId, StepKey
 from headrace_core.payload import Stored
 from headrace_scheduler.api.task_stream import OutgoingStream
-from headrace_scheduler.app.dispatch import Dispatch, Session
+from headrace_scheduler.api.worker_stream import WorkerOutgoing
+from headrace_scheduler.app.admission import Admission, Admitted
+from headrace_scheduler.app.dispatch import Session, WorkerSide
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
 from headrace_scheduler.app.ports import Catalogue
+from headrace_scheduler.assembly import Engine
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Reason, Rejection
 
 HELLO_TIMEOUT_S = 10.0
+KEY_CHECKED_EVERY_S = 4.0
+"""A revoked key is refused everywhere after at most five seconds."""
+EXECUTOR_LETTERS_MAX = 200
 _UNSETTLED = (Reason.OUT_OF_ORDER,)
+_STATUS: Mapping[type[HeadraceError], grpc.StatusCode] = {
+    Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+    Forbidden: grpc.StatusCode.PERMISSION_DENIED,
+    InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
+    Unavailable: grpc.StatusCode.UNAVAILABLE,
+}
 _Context = grpc.aio.ServicerContext[pb.WorkRequest, pb.WorkResponse]
 
 
@@ -29,38 +48,43 @@ class DispatchServicer(DispatchServiceServicer):
         self,
         scheduler: str,
         log_id: bytes,
-        dispatch: Dispatch,
-        loop: Loop,
+        engine: Engine,
         catalogue: Catalogue,
+        admission: Admission,
     ) -> None:
         self._scheduler = scheduler
         self._log_id = log_id
-        self._dispatch = dispatch
-        self._loop = loop
+        self._dispatch = engine.dispatch
+        self._worker_tasks = engine.worker_tasks
+        self._loop = engine.loop
         self._catalogue = catalogue
+        self._admission = admission
 
     async def Work(
         self, request_iterator: AsyncIterator[pb.WorkRequest], context: _Context
     ) -> AsyncIterator[pb.WorkResponse]:
         first = await asyncio.wait_for(anext(request_iterator), HELLO_TIMEOUT_S)
-        if not first.hello.executor or not first.hello.lanes:
+        hello = first.hello
+        if not 0 < len(hello.executor) <= EXECUTOR_LETTERS_MAX or not hello.lanes:
             await context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 "the first message must carry `hello` with an executor id and its lanes",
             )
-        executor = ExecutorId(first.hello.executor)
-        stream = OutgoingStream(executor, self._log_id, self._catalogue)
-        session = Session(executor, frozenset(first.hello.lanes), stream)
-        stream.welcome(self._scheduler, "")
-        self._dispatch.open(session)
-        reading = asyncio.get_running_loop().create_task(
-            self._read(request_iterator, first, session, stream)
-        )
         try:
-            while not reading.done():
+            admitted = await self._admission.admit(hello.api_key, hello.lanes)
+        except HeadraceError as refused:
+            await context.abort(_status(refused), refused.message)
+        session, stream = self._session(hello.executor, admitted)
+        stream.welcome(self._scheduler, admitted.tenant or "")
+        self._dispatch.open(session)
+        create_task = asyncio.get_running_loop().create_task
+        reading = create_task(self._read(request_iterator, first, session, stream))
+        watching = create_task(self._refused_later(hello, session))
+        try:
+            while not (reading.done() or watching.done()):
                 sending = asyncio.ensure_future(stream.next_message())
                 done, _ = await asyncio.wait(
-                    (sending, reading), return_when=asyncio.FIRST_COMPLETED
+                    (sending, reading, watching), return_when=asyncio.FIRST_COMPLETED
                 )
                 if sending not in done:
                     sending.cancel()
@@ -68,7 +92,37 @@ class DispatchServicer(DispatchServiceServicer):
                 yield sending.result()
         finally:
             reading.cancel()
+            watching.cancel()
             self._dispatch.close(session)
+        if watching.done() and not watching.cancelled():
+            late = watching.result()
+            await context.abort(_status(late), late.message)
+
+    def _session(self, process: str, admitted: Admitted) -> tuple[Session, OutgoingStream]:
+        lanes = frozenset(admitted.lanes.values())
+        if admitted.tenant is None:
+            executor = ExecutorId(process)
+            stream = OutgoingStream(executor, self._log_id, self._catalogue)
+            return Session(executor, lanes, stream), stream
+        # A worker chooses its id: under its tenant's name it cannot be taken for another's.
+        executor = ExecutorId(f"{admitted.tenant}/{process}")
+        named = {lane: name for name, lane in admitted.lanes.items()}
+        worker = WorkerOutgoing(executor, self._log_id, self._catalogue, process, named)
+        side = WorkerSide(admitted.tenant, worker, admitted.lanes)
+        return Session(executor, lanes, worker, side), worker
+
+    async def _refused_later(self, hello: pb.Hello, session: Session) -> HeadraceError:
+        """Ends when the key was revoked since."""
+        while True:
+            await asyncio.sleep(KEY_CHECKED_EVERY_S)
+            if session.worker is None:
+                continue
+            try:
+                await self._admission.admit(hello.api_key, hello.lanes)
+            except (Unauthenticated, Forbidden) as refused:
+                return refused
+            except Unavailable:
+                continue
 
     async def _read(
         self,
@@ -88,12 +142,15 @@ class DispatchServicer(DispatchServiceServicer):
         for result in request.results:
             self._take_result(result, session, stream)
         for note in request.notes:
-            self._take_note(note, stream)
+            self._take_note(note, session, stream)
         for refusal in request.refusals:
             a = refusal.attempt
-            self._dispatch.refused(a.partition, RunId(a.run), StepKey(a.step), a.attempt)
+            self._dispatch.refused(session, a.partition, RunId(a.run), StepKey(a.step), a.attempt)
         for credit in request.credits:
-            self._dispatch.grant(session, credit.lane, credit.count)
+            lane = credit.lane
+            if session.worker is not None:
+                lane = session.worker.lanes.get(lane, lane)
+            self._dispatch.grant(session, lane, credit.count)
 
     def _take_result(self, result: pb.Result, session: Session, stream: OutgoingStream) -> None:
         attempt = result.attempt
@@ -110,10 +167,16 @@ class DispatchServicer(DispatchServiceServicer):
             usage=take_usage(result.usage) if result.HasField("usage") else None,
             retry_after_ms=result.retry_after_ms,
         )
+        if session.worker is not None:
+            tenant = session.worker.tenant
+            sealed = self._worker_tasks.sealed(tenant, attempt.partition, command)
+            if sealed is None:
+                return
+            command = sealed
         answer = _ResultAnswer(stream, attempt, self._loop)
         self._loop.put(Input(attempt.partition, command, answer))
 
-    def _take_note(self, note: pb.Note, stream: OutgoingStream) -> None:
+    def _take_note(self, note: pb.Note, session: Session, stream: OutgoingStream) -> None:
         attempt = note.attempt
         command = cmd.NoteStep(
             run=RunId(attempt.run),
@@ -123,7 +186,17 @@ class DispatchServicer(DispatchServiceServicer):
             number=note.number,
             note=Stored(note.note),
         )
+        if session.worker is not None:
+            tenant = session.worker.tenant
+            sealed = self._worker_tasks.sealed_note(tenant, attempt.partition, command)
+            if sealed is None:
+                return
+            command = sealed
         self._loop.put(Input(attempt.partition, command, _NoteAnswer(stream, attempt, note.number)))
+
+
+def _status(refused: HeadraceError) -> grpc.StatusCode:
+    return _STATUS.get(type(refused), grpc.StatusCode.INTERNAL)
 
 
 class _ResultAnswer:

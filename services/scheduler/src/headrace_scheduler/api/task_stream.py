@@ -98,9 +98,23 @@ class OutgoingStream:
 def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
     """Fill in the task; answers its approximate size in bytes."""
     run = assignment.run
-    step_id, index = step_of(assignment.step)
-    step = plan.steps[step_id]
+    index = step_of(assignment.step)[1]
+    step = fill_attempt(task, assignment, plan)
     state = run.steps.get(assignment.step)
+    if state is not None:
+        task.fallback = state.fallback
+        task.notes.extend(state.notes)
+    size = 300 + _fill_values(task, run, step.references)
+    if index is not None:
+        task.item = index
+        size += _fill_items(task, run, step)
+    return size
+
+
+def fill_attempt(task: pb.Task, assignment: Assignment, plan: Plan) -> PlanStep:
+    """Everything but what the step is given; answers the step."""
+    run = assignment.run
+    step = plan.steps[step_of(assignment.step)[0]]
     attempt = task.attempt
     attempt.partition, attempt.epoch = assignment.partition, assignment.epoch
     attempt.tenant, attempt.run = run.tenant, run.run_id
@@ -113,14 +127,7 @@ def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
         task.scheduled_at_ms = run.scheduled_at_ms
     if step.timeout_ms is not None:
         task.timeout_ms = step.timeout_ms
-    if state is not None:
-        task.fallback = state.fallback
-        task.notes.extend(state.notes)
-    size = 300 + _fill_values(task, run, step.references)
-    if index is not None:
-        task.item = index
-        size += _fill_items(task, run, step)
-    return size
+    return step
 
 
 def _fill_values(task: pb.Task, run: RunView, references: References) -> int:

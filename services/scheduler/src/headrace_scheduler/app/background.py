@@ -86,6 +86,10 @@ class Background:
     def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
         self._spawn(partial(self._fire, partition, timer))
 
+    def run_for(self, work: Work, partition: int, run: RunView) -> None:
+        """Again while what it needs is away; a bug of it parks the run."""
+        self._spawn(work, partition, run)
+
     def forget(self, partition: int) -> None:
         """The partition was given up: what was on its way to or from it is sent again later."""
         for pair in [pair for pair in self._delivering if partition in pair]:

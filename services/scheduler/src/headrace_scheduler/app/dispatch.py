@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from headrace_core.ids import ExecutorId, RunId, StepKey
+from headrace_core.ids import ExecutorId, RunId, StepKey, TenantId
 from headrace_core.run.status import StepStatus
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler import metrics
@@ -17,6 +17,7 @@ from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Assignment
+from headrace_scheduler.app.worker_tasks import WorkerTask, WorkerTasks
 from headrace_scheduler.domain import commands as cmd
 
 GRACE_S = 2.0
@@ -37,13 +38,30 @@ class ExecutorStream(Protocol):
     def flush(self) -> None: ...
 
 
+class WorkerStream(Protocol):
+    """Outgoing side of a worker's stream, for tasks that were evaluated for it."""
+
+    def send_worker_task(self, assignment: Assignment, task: WorkerTask) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSide:
+    """`lanes` are its queues by the names that it gave them."""
+
+    tenant: TenantId
+    stream: WorkerStream
+    lanes: Mapping[str, str]
+
+
 @dataclass(slots=True)
 class Session:
-    """`sent` are the attempts dispatched on this very stream and not yet answered."""
+    """`sent` are the attempts dispatched on this very stream and not yet answered; `worker` is
+    set for a tenant's own process."""
 
     executor: ExecutorId
     lanes: frozenset[str]
     stream: ExecutorStream
+    worker: WorkerSide | None = None
     sent: set[AttemptKey] = field(default_factory=set[AttemptKey])
     reported: set[int] = field(default_factory=set[int])
 
@@ -56,12 +74,14 @@ class Dispatch:
         put: Callable[[Input], None],
         wake: Callable[[], None],
         log: Logger,
+        worker_tasks: WorkerTasks,
     ) -> None:
         self._assigning = assigning
         self._owned = owned
         self._put = put
         self._wake = wake
         self._log = log
+        self._worker_tasks = worker_tasks
         self._sessions: dict[ExecutorId, Session] = {}
         self._touched: dict[ExecutorId, Session] = {}
         self._graces: set[asyncio.TimerHandle] = set()
@@ -108,8 +128,12 @@ class Dispatch:
             if executor == session.executor and key not in kept and key not in session.sent:
                 self._lose(partition, key)
 
-    def refused(self, partition: int, run: RunId, step: StepKey, attempt: int) -> None:
-        self._lose(partition, (run, step, attempt))
+    def refused(
+        self, session: Session, partition: int, run: RunId, step: StepKey, attempt: int
+    ) -> None:
+        worker = session.worker
+        if worker is None or self._worker_tasks.is_of(worker.tenant, partition, run):
+            self._lose(partition, (run, step, attempt))
 
     # The loop's side.
 
@@ -120,8 +144,27 @@ class Dispatch:
             return
         key = (assignment.run.run_id, assignment.step, assignment.attempt)
         session.sent.add(key)
+        if session.worker is not None:
+            self._dispatch_to_worker(session, session.worker.stream, assignment)
+            return
         session.stream.send_task(assignment)
         self._touched[session.executor] = session
+
+    def _dispatch_to_worker(
+        self, session: Session, stream: WorkerStream, assignment: Assignment
+    ) -> None:
+        def send(task: WorkerTask | None) -> None:
+            if self._sessions.get(session.executor) is not session:
+                # Not reported on the stream that followed, so it counts as lost there.
+                return
+            if task is None:
+                self.answered(session, assignment.run.run_id, assignment.step, assignment.attempt)
+                self.grant(session, assignment.lane, 1)
+                return
+            stream.send_worker_task(assignment, task)
+            session.stream.flush()
+
+        self._worker_tasks.prepare(assignment, send)
 
     def cancel(self, run: RunId, step: StepKey, attempt: int, executor: ExecutorId) -> None:
         session = self._sessions.get(executor)

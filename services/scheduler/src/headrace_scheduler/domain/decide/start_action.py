@@ -1,13 +1,14 @@
 """A ready step's action: queued for an executor, or a sub-flow to be prepared."""
 
 from headrace_core.ids import DAY_MS, RunId, StepKey, child_run_id
+from headrace_core.lanes import SHARED_LANE, worker_lane
 from headrace_core.run.state import StepView
 from headrace_core.workflow.plan import Action, PlanStep, UsesKind
+from headrace_core.workflow.resolution import WORKER_PREFIX
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import EnqueueStep, PrepareChild, SetTimer
 
-SHARED_LANE = "shared"
 _ENTRY_ORDINALS = 1_000
 
 
@@ -34,7 +35,7 @@ def action_of(step: PlanStep, state: StepView) -> Action:
 def lane_of(tenant: str, action: Action) -> str:
     """Workers serve the tasks of their own tenant alone."""
     if action.kind is UsesKind.WORKER:
-        return f"worker:{tenant}:{action.name}"
+        return worker_lane(tenant, action.reference.removeprefix(WORKER_PREFIX))
     return SHARED_LANE
 
 
