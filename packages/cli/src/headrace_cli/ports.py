@@ -10,7 +10,7 @@ from headrace_runtime.postgres.free_port import choose_port, is_free
 HOST = "127.0.0.1"
 GATEWAY = "api-gateway"
 GATEWAY_PORT = 8080
-SERVICES = ("scheduler", "executor", "history", GATEWAY)
+SERVICES = ("scheduler", "connectors", "executor", "history", GATEWAY)
 
 
 def choose_ports(kept: Path, *, automatic: bool, api_port: int | None) -> Mapping[str, int]:

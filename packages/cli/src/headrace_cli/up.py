@@ -132,10 +132,15 @@ class Suite:
         addresses = {name: f"{HOST}:{port}" for name, port in ports.items()}
         extra: Mapping[str, Mapping[str, str]] = {
             "scheduler": {},
-            "executor": {"HEADRACE_SCHEDULERS": addresses["scheduler"]},
+            "connectors": {},
+            "executor": {
+                "HEADRACE_SCHEDULERS": addresses["scheduler"],
+                "HEADRACE_CONNECTORS": addresses["connectors"],
+            },
             "history": {"HEADRACE_SCHEDULERS": addresses["scheduler"]},
             GATEWAY: {
                 "HEADRACE_HISTORY": addresses["history"],
+                "HEADRACE_CONNECTORS": addresses["connectors"],
                 "HEADRACE_ADMIN_KEY_FILE": str(self.home.admin_key_file),
             },
         }

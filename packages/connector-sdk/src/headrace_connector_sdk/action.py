@@ -36,6 +36,10 @@ class CallContext(Protocol):
         ...
 
 
+def only_reads(action: ActionDescriptor) -> bool:
+    return action.effect in (Effect.NONE, Effect.READ)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActionCall:
     """One attempt. `idempotency_key` is the same over all attempts, empty if there is none."""
@@ -50,18 +54,14 @@ class ActionCall:
 
     @property
     def only_reads(self) -> bool:
-        return self.action.effect in (Effect.NONE, Effect.READ)
+        return only_reads(self.action)
 
     @property
     def repeatable(self) -> bool:
         """Whether a second attempt is safe although the first may have acted."""
-        match self.action.idempotency:
-            case Idempotency.NONE:
-                return self.only_reads
-            case Idempotency.NATURAL:
-                return True
-            case Idempotency.HEADER | Idempotency.PROBE:
-                return bool(self.idempotency_key)
+        # Without a key it is called at most once, whatever the action is capable of.
+        keyed = self.action.idempotency is not Idempotency.NONE and bool(self.idempotency_key)
+        return self.only_reads or keyed
 
     def lost(self, error_type: str, message: str, retry_after_ms: int = 0) -> Outcome:
         """Nobody knows whether the outside acted: what to say then follows from the action."""

@@ -1,1 +1,1 @@
-"""ConnectorService and VaultService: one file per RPC; conversion happens here."""
+"""ConnectorService and VaultService; conversion happens here."""
