@@ -14,6 +14,12 @@ from headrace_core.workflow.report import Report
 from headrace_core.workflow.template import OPENING
 
 FAN_OUTS_MAX = 3
+_RESERVED = frozenset(
+    {"as", "break", "const", "continue", "else", "false", "for", "function", "if", "import"}
+    | {"in", "let", "loop", "namespace", "null", "package", "return", "true", "var", "void"}
+    | {"while"}
+)
+"""Of CEL's grammar: an expression that uses one as a name does not parse."""
 
 _ANY_KIND = frozenset({"title", "needs", "join", "cancel_others", "when", "on_error", "sensitive"})
 _REPEATED = frozenset({"foreach", "repeat"})
@@ -162,4 +168,8 @@ def _check_foreach(level: Level, alias: str, path: DocumentPath, report: Report)
         report.at_key("HR-1206", (*path, "foreach"), message, "move the inner one into a sub-flow")
     if alias in ROOTS or alias in level.aliases:
         message = f"the item name {alias!r} hides another name"
-        report.at_value("HR-1308", (*path, "foreach", "as"), message, "choose another name")
+    elif alias in _RESERVED:
+        message = f"the item name {alias!r} is a reserved word of CEL"
+    else:
+        return
+    report.at_value("HR-1308", (*path, "foreach", "as"), message, "choose another name")
