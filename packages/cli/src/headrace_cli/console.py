@@ -19,6 +19,10 @@ class Console:
 
     as_json: bool = False
     style: Style = field(default_factory=Style)
+    progress: Style = field(default_factory=Style)
+    """How stderr looks."""
+    draws: bool = False
+    """Whether stderr is a terminal that can be drawn on."""
 
     def answer(self, text: str) -> None:
         sys.stdout.write(text if text.endswith("\n") else text + "\n")
@@ -33,7 +37,9 @@ class Console:
 
 
 def open_console(*, as_json: bool) -> Console:
-    return Console(as_json, style_of(sys.stdout, os.environ))
+    draws = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+    answers, progress = (style_of(one, os.environ) for one in (sys.stdout, sys.stderr))
+    return Console(as_json, answers, progress, draws)
 
 
 def style_of(stream: TextIO, environment: Mapping[str, str]) -> Style:

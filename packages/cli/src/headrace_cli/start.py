@@ -1,4 +1,4 @@
-"""`headrace run` and `headrace watch`: start a run, follow it live, end with what it ended with."""
+"""`headrace run` and `headrace watch`: start a run, follow it live, end as it ended."""
 
 import json
 import sys
@@ -9,16 +9,10 @@ from typing import Annotated, Any, cast
 
 import typer
 
-from headrace_cli.api_client import ApiClient, UnclearAnswer
-from headrace_cli.console import Console
-from headrace_cli.exit_code import ExitCode
-from headrace_cli.live import follow
+from headrace_cli.api_client import UnclearAnswer
+from headrace_cli.following import follow_to_end
 from headrace_cli.options import RunArgument
-from headrace_cli.rendering.progress import Progress
-from headrace_cli.rendering.run_text import decision_hints
 from headrace_cli.session import Session, connected
-
-SUCCEEDED = "succeeded"
 
 
 @connected
@@ -36,13 +30,14 @@ def run(
     ] = None,
     priority: Annotated[int, typer.Option(min=-10, max=10)] = 0,
     *,
-    wait: Annotated[
-        bool, typer.Option("--wait", help="Follow it to its end; exit 4 unless it succeeds.")
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Print the run's id and return at once.")
     ] = False,
 ) -> None:
-    """Start a run of a published workflow.
+    """Start a run of a published workflow and follow it live to its end.
 
-    Prints the run's id, or with --wait a line per change of a step and then the output.
+    Then prints its output, with --json the whole run. Exit code 4 unless it succeeds. Ctrl-C
+    stops the watching, not the run.
     """
     fields = read_input(given)
     api = session.as_tenant()
@@ -56,8 +51,8 @@ def run(
             f"--idempotency-key {key} starts it or finds it."
         ) from fault
     run_id: str = started["id"]
-    if wait:
-        _watch(session.console, api, run_id)
+    if not detach:
+        follow_to_end(session, api, run_id)
     elif session.console.as_json:
         session.console.answer_json(started)
     else:
@@ -66,8 +61,8 @@ def run(
 
 @connected
 def watch(session: Session, run: RunArgument) -> None:
-    """Follow a run live from its beginning to its end; exit 4 unless it succeeds."""
-    _watch(session.console, session.as_tenant(), run)
+    """Follow a run live from its beginning to its end; exit code 4 unless it succeeds."""
+    follow_to_end(session, session.as_tenant(), run)
 
 
 def read_input(given: str) -> Mapping[str, Any]:
@@ -88,36 +83,3 @@ def read_input(given: str) -> Mapping[str, Any]:
     if not isinstance(fields, dict):
         raise typer.BadParameter(f'{source} must hold a JSON object, such as {{"name": "Ada"}}.')
     return cast("dict[str, Any]", fields)
-
-
-def _watch(console: Console, api: ApiClient, run: str) -> None:
-    """Progress is for people: with --json only the run as it ended is printed."""
-    progress = Progress(run, console.style)
-    if not console.as_json:
-        console.say(f"Run {run}")
-    try:
-        for event in follow(api.target, run):
-            for line in progress.take(event):
-                if not console.as_json:
-                    console.say(line)
-            if progress.outcome:
-                break
-    except KeyboardInterrupt:
-        console.say(f"The run goes on: headrace watch {run}")
-        raise
-    document = api.get(f"/v1/runs/{run}")
-    if console.as_json:
-        console.answer_json(document)
-    else:
-        _answer_end(console, document)
-    if document["status"] != SUCCEEDED:
-        raise typer.Exit(ExitCode.RUN_NOT_SUCCEEDED)
-
-
-def _answer_end(console: Console, run: Mapping[str, Any]) -> None:
-    if run["status"] == SUCCEEDED and run["output"] is not None:
-        console.answer(json.dumps(run["output"], indent=2, ensure_ascii=False))
-    for hint in decision_hints(run):
-        console.say(hint)
-    if run["status"] != SUCCEEDED:
-        console.say(f"What happened: headrace show {run['id']}")

@@ -61,7 +61,7 @@ def add_tenant(
     session.console.answer(f"Tenant {name}")
     if kept:
         session.console.say(f"Its key is kept in {session.home.tenant_key_file(name)}.")
-        session.console.say("Next: headrace publish FILE, headrace run NAME --wait")
+        session.console.say("Next: headrace publish FILE, headrace run NAME")
 
 
 @keys.command("list")

@@ -48,6 +48,15 @@ def time_of_day(text: str | None) -> str:
     return text[11:23] if text else ""
 
 
+def due_text(text: str | None, now_ms: int) -> str:
+    """A time as seen from `now_ms`: of the same day without the day."""
+    due_ms = time_ms(text)
+    if not text or due_ms is None:
+        return ""
+    same_day = due_ms // _DAY_MS == now_ms // _DAY_MS
+    return time_of_day(text) if same_day else clock_text(text)
+
+
 def date_text(epoch_ms: int | None) -> str:
     return "" if epoch_ms is None else f"{datetime.fromtimestamp(epoch_ms / 1_000, UTC):%Y-%m-%d}"
 
