@@ -92,9 +92,11 @@ class Suite:
     def summary(self) -> Mapping[str, Any]:
         """What `--json` prints: addresses, the administrator's key, pids."""
         gateway = next(service for service in self._services if service.name == GATEWAY)
+        scheduler = next(service for service in self._services if service.name == "scheduler")
         said = gateway.ready() or {}
         return {
             "api": f"http://{said.get('address', '')}",
+            "worker_address": (scheduler.ready() or {}).get("address", ""),
             "admin_key": self.home.admin_key_file.read_text(encoding="ascii").strip(),
             "home": str(self.home.path),
             "pids": self._pids(),

@@ -138,6 +138,7 @@ def _task(task: pb.Task) -> Task:
             task.timeout_ms,
             tuple(task.notes),
             task.arguments,
+            task.idempotency_key,
         ),
     )
 

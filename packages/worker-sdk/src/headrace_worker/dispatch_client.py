@@ -6,7 +6,7 @@ and nothing waits for a timer.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import grpc
@@ -14,6 +14,7 @@ import grpc.aio
 
 from headrace.dispatch.v1 import dispatch_service_pb2 as pb
 from headrace.dispatch.v1 import dispatch_service_pb2_grpc as rpc
+from headrace_core.errors import Forbidden, InvalidInput, RequestError, Unauthenticated
 from headrace_core.payload import Stored
 from headrace_worker.codec import decode, encode
 from headrace_worker.messages import Attempt, AttemptKey, Result, Task
@@ -41,6 +42,14 @@ CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
 )
 
 _log = logging.getLogger(__name__)
+
+
+_REFUSALS: Mapping[grpc.StatusCode, type[RequestError]] = {
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: Forbidden,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidInput,
+}
+"""Answers that no further try changes."""
 
 
 class AttemptClosed(Exception):
@@ -86,13 +95,21 @@ class DispatchClient:
 
     async def run(self, runner: Runner) -> None:
         """Until `close` or a cancellation. One task per scheduler; a broken stream is opened
-        again, and one scheduler's absence does not reach the others."""
+        again, and one scheduler's absence does not reach the others.
+
+        Raises Unauthenticated, Forbidden or InvalidInput when a scheduler refuses this process.
+        """
         try:
             async with asyncio.TaskGroup() as group:
                 for address in self._addresses:
                     group.create_task(
                         self._keep_stream(address, runner), name=f"dispatch {address}"
                     )
+        except BaseExceptionGroup as group:
+            refused = group.subgroup(RequestError)
+            if refused is None:
+                raise
+            raise refused.exceptions[0] from None
         finally:
             self._ended.set()
 
@@ -160,41 +177,50 @@ class DispatchClient:
         failures = 0
         try:
             while True:
-                answered = await self._serve_stream(address, stub.Work(), runner)
+                answered, fault = await self._serve_stream(address, stub.Work(), runner)
                 if self._closing:
                     return
+                if fault is not None:
+                    _say_why(address, fault, again=failures > 0)
                 failures = 0 if answered else failures + 1
                 limit = min(RECONNECT_MAX_S, RECONNECT_FIRST_S * 2 ** min(failures, 10))
                 await asyncio.sleep(limit * (0.5 + self._chance() / 2))
         finally:
             await channel.close()
 
-    async def _serve_stream(self, address: str, call: Call, runner: Runner) -> bool:
-        """One stream from its opening to its end; whether the scheduler said anything on it."""
+    async def _serve_stream(
+        self, address: str, call: Call, runner: Runner
+    ) -> tuple[bool, grpc.aio.AioRpcError | None]:
+        """One stream from its opening to its end: whether the scheduler said anything on it, and
+        the fault that ended it, if one did."""
         self.protocol.connect(address)
         self._wake[address].set()
         try:
             async with asyncio.TaskGroup() as group:
                 writer = group.create_task(self._write(address, call))
-                await self._read(address, call, runner)
+                fault = await self._read(address, call, runner)
                 writer.cancel()
         finally:
             call.cancel()
             self.protocol.disconnect(address)
             answered = address in self._connected
             self._connected.discard(address)
-        return answered
+        return answered, fault
 
-    async def _read(self, address: str, call: Call, runner: Runner) -> None:
+    async def _read(self, address: str, call: Call, runner: Runner) -> grpc.aio.AioRpcError | None:
         try:
             while isinstance(message := await call.read(), pb.WorkResponse):
                 self._connected.add(address)
                 self._receive(address, message, runner)
         except grpc.aio.AioRpcError as fault:
-            _log.info("the stream to scheduler %s ended: %s", address, fault.code().name)
+            return fault
+        return None
 
     def _receive(self, address: str, message: pb.WorkResponse, runner: Runner) -> None:
-        work = self.protocol.receive(address, decode(message))
+        received = decode(message)
+        if received.welcome is not None:
+            _log.info("connected to scheduler %s at %s", received.welcome.scheduler, address)
+        work = self.protocol.receive(address, received)
         for attempt in work.closed:
             self._close_notes(attempt.key)
             runner.closed(attempt)
@@ -229,3 +255,12 @@ class DispatchClient:
         except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
             # Not cancelled here: the reader meets the same end and says why.
             return
+
+
+def _say_why(address: str, fault: grpc.aio.AioRpcError, *, again: bool) -> None:
+    """Raises what the scheduler refused this process with; anything else may pass."""
+    refusal = _REFUSALS.get(fault.code())
+    if refusal is not None:
+        raise refusal(f"The scheduler at {address} refuses this process: {fault.details()}")
+    level = logging.DEBUG if again else logging.WARNING
+    _log.log(level, "no stream to scheduler %s: %s", address, fault.code().name)

@@ -52,7 +52,10 @@ class StepInput(NamedTuple):
 
 
 class Task(NamedTuple):
-    """An attempt to run. `timeout_ms` is 0 for none; `item` is the position in `items`."""
+    """An attempt to run. `timeout_ms` is 0 for none; `item` is the position in `items`.
+
+    `arguments` and `idempotency_key` are for workers alone.
+    """
 
     attempt: Attempt
     executor: ExecutorId
@@ -71,6 +74,7 @@ class Task(NamedTuple):
     timeout_ms: int = 0
     notes: Sequence[Stored] = ()
     arguments: bytes = b""
+    idempotency_key: str = ""
 
 
 class Outcome(IntEnum):

@@ -15,6 +15,7 @@ NEVER_RETRIED = (
     "ai.budget",
     "expr.error",
     "unknown_outcome",
+    "worker.permanent",
 )
 _RETRIED_4XX = frozenset({"http.408", "http.425", "http.429"})
 DELAY_MS_MAX = 30 * 86_400_000
