@@ -68,6 +68,8 @@ class Call:
     action: Action
     arguments: Mapping[str, JsonValue]
     meter: Meter = field(default_factory=Meter)
+    written: JsonValue = None
+    """`with` as the flow has it, before evaluation."""
 
     @property
     def attempt(self) -> Attempt:

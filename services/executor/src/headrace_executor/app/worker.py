@@ -145,7 +145,8 @@ class Worker:
         if not isinstance(arguments, Mapping):
             raise StepFailed(EXPRESSION, "`with` must be an object")
         given = cast(Mapping[str, JsonValue], arguments)
-        call = Call(running.task, prepared.action, given, running.meter)
+        written = prepared.template.data if prepared.template else None
+        call = Call(running.task, prepared.action, given, running.meter, written)
         running.calling = prepared.action
         return await prepared.operation.run(call)
 
