@@ -1,7 +1,7 @@
 """A history on a real database, reading a log in memory that the test writes."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -54,6 +54,9 @@ class PlainVaults:
 class NothingSensitive:
     async def sensitive_steps(self, tenant: TenantId, plan: PlanHash) -> frozenset[str]:
         return frozenset()
+
+    async def worker_tasks(self, tenant: TenantId, plan: PlanHash) -> Mapping[str, Sequence[str]]:
+        return {}
 
     async def document(self, tenant: TenantId, plan: PlanHash) -> None:
         return None

@@ -50,11 +50,13 @@ def stored_turns(turns: list[Turn]) -> list[StoredTurn]:
     return stored
 
 
-def shown(turns: list[Turn], payloads: Payloads | None = None) -> dict[str, Any]:
+def shown(
+    turns: list[Turn], payloads: Payloads | None = None, **tasks: list[str]
+) -> dict[str, Any]:
     stored = stored_turns(turns)
     state = replay(RUN, TENANT, stored)
     payloads = payloads or Payloads(RUN, VAULT)
-    return json.loads(json_text(run_document(state, payloads, timeline_of(stored))))
+    return json.loads(json_text(run_document(state, payloads, timeline_of(stored), tasks)))
 
 
 def failing_run() -> list[Turn]:
@@ -155,6 +157,16 @@ def test_a_fan_out_shows_counts_and_errors_and_not_every_item() -> None:
         "cancelled": 0,
         "errors": [{"index": 1, "type": "network", "message": "gone"}],
     }
+
+
+def test_a_ready_step_says_for_which_workers_lane_it_waits() -> None:
+    waiting: list[Turn] = [(started(sealed({})), ready("fetch"))]
+    document = shown(waiting, fetch=["resize@1"], other=["resize@1"])
+    assert document["steps"]["fetch"]["waiting_for"] == f"worker:{TENANT}:resize@1"
+    assert "waiting_for" not in shown(waiting, fetch=["", "resize@1"])["steps"]["fetch"]
+    assert "waiting_for" not in shown(waiting)["steps"]["fetch"]
+    assigned_now = shown([*waiting, (assigned("fetch"),)], fetch=["resize@1"])
+    assert "waiting_for" not in assigned_now["steps"]["fetch"]
 
 
 def test_a_sensitive_steps_payloads_are_masked_everywhere() -> None:

@@ -144,4 +144,9 @@ class Plans(Protocol):
         """Ids of the steps that are marked sensitive; None when the plan is not known."""
         ...
 
+    async def worker_tasks(self, tenant: TenantId, plan: PlanHash) -> Mapping[str, Sequence[str]]:
+        """The workers' tasks that steps call, by step: its own, then its fallbacks', empty where
+        something else is called. Steps without one are left out."""
+        ...
+
     async def document(self, tenant: TenantId, plan: PlanHash) -> Mapping[str, object] | None: ...

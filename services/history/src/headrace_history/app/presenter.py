@@ -1,12 +1,13 @@
 """Turns folds, rows and events into documents: opens payloads, masks what is sensitive."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from headrace_core.errors import BlobMissing, PayloadError
 from headrace_core.ids import PlanHash, RunId, TenantId
 from headrace_core.payload import Stored
 from headrace_core.run.replay import StoredTurn
+from headrace_core.run.status import StepStatus
 from headrace_history.app.ports import Plans, Vaults
 from headrace_history.app.replayer import Folded
 from headrace_history.domain.event_documents import event_documents
@@ -26,9 +27,12 @@ class Presenter:
     async def run(self, folded: Folded, *, reveal_sensitive: bool = False) -> Document:
         state = folded.state
         timeline = timeline_of(folded.turns, state.sequence)
+        tasks: Mapping[str, Sequence[str]] = {}
+        if any(step.status is StepStatus.READY for step in state.steps.values()):
+            tasks = await self._plans.worker_tasks(state.tenant, state.plan)
 
         def build(payloads: Payloads) -> Document:
-            return run_document(state, payloads, timeline)
+            return run_document(state, payloads, timeline, tasks)
 
         return await self._render(
             state.tenant,

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from headrace_core.errors import KeyErased, PayloadTampered
 from headrace_core.ids import DAY_MS, RunId, StepKey, step_of
+from headrace_core.lanes import worker_lane
 from headrace_core.payload import BlobMissingHere, Stored, Vault
 from headrace_core.run.events import EdgeTaken, StepError, Usage
 from headrace_core.run.state import FanOutView, RunView, StepView
@@ -117,8 +119,14 @@ def row_document(row: RunRow) -> Document:
     }
 
 
-def run_document(state: RunView, payloads: Payloads, timeline: Timeline) -> Document:
-    """A run in full, at whatever event `state` and `timeline` end."""
+def run_document(
+    state: RunView,
+    payloads: Payloads,
+    timeline: Timeline,
+    tasks: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> Document:
+    """A run in full, at whatever event `state` and `timeline` end. `tasks` are the workers' tasks
+    that steps call, by fallback: a ready step then says in which lane it waits."""
     parent = state.parent
     return {
         "id": state.run_id,
@@ -142,9 +150,17 @@ def run_document(state: RunView, payloads: Payloads, timeline: Timeline) -> Docu
         "sequence": state.sequence,
         "time": time_text(state.time_ms),
         "steps": {
-            key: _step(step, payloads, timeline.get(key)) for key, step in state.steps.items()
+            key: _step(step, payloads, timeline.get(key)) | _waiting_for(state.tenant, step, tasks)
+            for key, step in state.steps.items()
         },
     }
+
+
+def _waiting_for(tenant: str, step: StepView, tasks: Mapping[str, Sequence[str]]) -> Document:
+    called = tasks.get(step_of(step.key)[0])
+    if step.status is not StepStatus.READY or called is None or not called[step.fallback]:
+        return {}
+    return {"waiting_for": worker_lane(tenant, called[step.fallback])}
 
 
 def _cancel(cause: CancelCause | None, requested_ms: int) -> Document | None:
