@@ -1,13 +1,16 @@
 """Builds the executor: the only place that names concrete adapters."""
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from headrace_executor import metrics
 from headrace_executor.adapters.catalogue import PayloadVaults, PublishedPlans
 from headrace_executor.adapters.scheduler_stream import draw_executor_id, scheduler_streams
+from headrace_executor.app.models import Models
 from headrace_executor.app.prepared import Kinds
 from headrace_executor.app.session import Session
+from headrace_executor.app.steps.ai_extract import AiExtract
 from headrace_executor.app.steps.transform import DataTransform
 from headrace_executor.app.worker import Worker
 from headrace_executor.settings import ExecutorSettings
@@ -22,6 +25,7 @@ from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import open_connection, open_pool
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
+from headrace_runtime.secret_text import SecretText
 from headrace_runtime.service import Life
 
 NAME = "headrace executor"
@@ -36,12 +40,16 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
     life.log = life.log.bind(executor=executor)
     dsn = settings.postgres_dsn.get_secret_value()
     await _migrate(dsn)
+    models = _models(settings)
     pool = await open_pool(dsn, application_name=NAME)
     try:
         root_key = load_root_key(settings.root_key_file)
         keys = DataKeys(pool, root_key)
         keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
-        kinds = Kinds(transforms={"data": DataTransform()}, operations={})
+        kinds = Kinds(
+            transforms={"data": DataTransform()},
+            operations={"ai": AiExtract(models, time.monotonic)},
+        )
         worker = Worker(PublishedPlans(Definitions(pool)), PayloadVaults(keyring), kinds)
         client = scheduler_streams(
             executor, LANES, settings.schedulers, settings.window, internal_token(root_key)
@@ -65,6 +73,18 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
         await server.stop()
     finally:
         pool.terminate()
+        if models is not None:
+            await models.close()
+
+
+def _models(settings: ExecutorSettings) -> Models | None:
+    if settings.ai_base_url is None:
+        return None
+    # A second of work at the start, for executors that call models alone.
+    from headrace_executor.adapters.openai_client import OpenAiModels
+
+    key = SecretText("HEADRACE_AI_API_KEY", settings.ai_api_key.get_secret_value())
+    return OpenAiModels(settings.ai_base_url, key, settings.ai_model, SystemClock())
 
 
 async def _migrate(dsn: str) -> None:
