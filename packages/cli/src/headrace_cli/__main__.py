@@ -5,7 +5,17 @@ from typing import Annotated
 
 import typer
 
-from headrace_cli import definitions, runs, start, tenants, up_command, workflows
+from headrace_cli import (
+    definitions,
+    egress,
+    replay,
+    runs,
+    start,
+    tenant_secrets,
+    tenants,
+    up_command,
+    workflows,
+)
 from headrace_cli.exit_code import MEANINGS
 
 _EXIT_CODES = "\n\n".join(f"{code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
@@ -58,8 +68,11 @@ def _register() -> None:
     app.command(rich_help_panel=running)(runs.cancel)
     app.command(rich_help_panel=running)(runs.approve)
     app.command(rich_help_panel=running)(runs.export)
+    app.command(rich_help_panel=running)(replay.replay)
     app.add_typer(tenants.tenants, name="tenants", rich_help_panel=administer)
     app.add_typer(tenants.keys, name="keys", rich_help_panel=administer)
+    app.add_typer(tenant_secrets.secrets, name="secrets", rich_help_panel=administer)
+    app.add_typer(egress.egress, name="egress", rich_help_panel=administer)
 
 
 _register()

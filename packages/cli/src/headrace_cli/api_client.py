@@ -71,8 +71,8 @@ class ApiClient:
     def put(self, path: str, document: Any) -> Any:
         return self._call("PUT", path, json=document)
 
-    def delete(self, path: str) -> None:
-        self._call("DELETE", path)
+    def delete(self, path: str, **parameters: str | int) -> None:
+        self._call("DELETE", path, params=parameters)
 
     @contextmanager
     def download(self, path: str) -> Generator[Iterator[bytes]]:

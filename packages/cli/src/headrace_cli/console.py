@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TextIO
@@ -34,6 +35,11 @@ class Console:
     def say(self, line: str) -> None:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
+
+
+def now_ms() -> int:
+    """Epoch milliseconds, to compare with times of the API."""
+    return time.time_ns() // 1_000_000
 
 
 def open_console(*, as_json: bool) -> Console:

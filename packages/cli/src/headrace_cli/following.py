@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from headrace_cli.api_client import ApiClient, Target
-from headrace_cli.console import Console
+from headrace_cli.console import Console, now_ms
 from headrace_cli.exit_code import ExitCode
 from headrace_cli.live import Event, follow
 from headrace_cli.live_table import REDRAW_S, LiveTable
@@ -71,13 +71,13 @@ def _as_lines(target: Target, run: str, console: Console) -> None:
 def _as_table(target: Target, run: str, console: Console) -> None:
     progress = Progress(run)
     with LiveTable(Board(run), sys.stderr, console.progress) as table:
-        table.draw(_now_ms())
+        table.draw(now_ms())
         for events in _batches(target, run):
             for event in events:
                 table.take(progress.take(event))
                 if progress.outcome:
                     break
-            table.draw(_now_ms())
+            table.draw(now_ms())
             if progress.outcome:
                 return
 
@@ -119,7 +119,3 @@ def _answer_end(console: Console, run: Mapping[str, Any]) -> None:
         console.say(hint)
     if run["status"] != SUCCEEDED:
         console.say(f"What happened: headrace show {run['id']}")
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from headrace_cli.api_client import ApiClient
+from headrace_cli.console import now_ms
 from headrace_cli.options import RunArgument
 from headrace_cli.rendering.event_line import render_event
 from headrace_cli.rendering.lists import render_runs
@@ -51,7 +52,7 @@ def show(session: Session, run: RunArgument) -> None:
     if session.console.as_json:
         session.console.answer_json(document)
         return
-    session.console.answer(render_timeline(document, session.console.style))
+    session.console.answer(render_timeline(document, session.console.style, now_ms()))
     for hint in decision_hints(document):
         session.console.say(f"Decide: {hint}")
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -19,12 +18,7 @@ keys = typer.Typer(help="API keys of a tenant (administrators).", no_args_is_hel
 
 TenantArgument = Annotated[str, typer.Argument(metavar="TENANT")]
 KEPT_KEY_NAME = "command line"
-
-
-class Role(StrEnum):
-    VIEWER = "viewer"
-    STARTER = "starter"
-    EDITOR = "editor"
+EDITOR = "editor"
 
 
 @tenants.command("list")
@@ -84,8 +78,12 @@ def add_key(
     tenant_id: TenantArgument,
     name: Annotated[str, typer.Option(help="What it is for.")],
     role: Annotated[
-        Role, typer.Option(help="viewer reads, starter also starts, editor does everything.")
-    ] = Role.EDITOR,
+        str,
+        typer.Option(
+            help="viewer reads, starter also starts, editor does everything, worker only serves "
+            "tasks."
+        ),
+    ] = EDITOR,
 ) -> None:
     """Make an API key. It is shown this once."""
     made = _make_key(session.as_administrator(), tenant_id, name, role)
@@ -111,8 +109,8 @@ def revoke_key(
         session.console.say(f"Key {key_id} of {tenant_id} is revoked")
 
 
-def _make_key(api: ApiClient, tenant: str, name: str, role: Role) -> Mapping[str, Any]:
-    return api.post(f"/v1/tenants/{tenant}/keys", {"name": name, "role": role.value})
+def _make_key(api: ApiClient, tenant: str, name: str, role: str) -> Mapping[str, Any]:
+    return api.post(f"/v1/tenants/{tenant}/keys", {"name": name, "role": role})
 
 
 def _keep_key(api: ApiClient, home: Home, tenant: str) -> bool:
@@ -120,7 +118,7 @@ def _keep_key(api: ApiClient, home: Home, tenant: str) -> bool:
     file = home.tenant_key_file(tenant)
     if file.exists():
         return True
-    made = _make_key(api, tenant, KEPT_KEY_NAME, Role.EDITOR)
+    made = _make_key(api, tenant, KEPT_KEY_NAME, EDITOR)
     try:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

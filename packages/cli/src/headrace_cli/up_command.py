@@ -9,7 +9,6 @@ from headrace_cli.console import open_console
 from headrace_cli.failure import reported
 from headrace_cli.home import DEFAULT_HOME
 from headrace_cli.options import HomeOption, JsonOption
-from headrace_cli.up import Suite, UpOptions, stop_on_signals
 
 
 class Ports(StrEnum):
@@ -43,6 +42,9 @@ def up(
 
     Started again it goes on with unfinished runs. --json prints one line, when all is ready.
     """
+    # Keys and the database's supervisor cost the other commands nothing.
+    from headrace_cli.up import Suite, UpOptions, stop_on_signals
+
     console = open_console(as_json=as_json)
     suite = Suite(UpOptions(home, ports is Ports.AUTO, api_port, log_level.value), console.say)
     stop_on_signals(suite)

@@ -70,6 +70,17 @@ def render_keys(keys: Documents, style: Style) -> str:
     return render_table(("KEY", "NAME", "ROLE", "CREATED", ""), rows, style)
 
 
+def render_secrets(secrets: Documents, style: Style) -> str:
+    rows = [[one["name"], str(one["version"]), clock_text(one.get("set_at"))] for one in secrets]
+    return render_table(("SECRET", "VERSION", "SET"), rows, style)
+
+
+def render_egress(allowed: Documents, style: Style) -> str:
+    return render_table(
+        ("HOST", "PORT"), [[one["host"], str(one["port"])] for one in allowed], style
+    )
+
+
 def _error(run: Mapping[str, Any]) -> str:
     if not run.get("error_type"):
         return ""

@@ -6,11 +6,12 @@ from typing import Any
 from headrace_cli.rendering.style import Style
 from headrace_cli.rendering.values import (
     clock_text,
+    due_text,
     duration_text,
     error_text,
     payload_text,
     printable,
-    time_of_day,
+    time_ms,
 )
 
 LABEL_COLUMNS = 9
@@ -89,7 +90,8 @@ def _run_error(error: Document) -> str:
 def _explanations(step: Document) -> Iterator[str]:
     status = step["status"]
     if status == "waiting":
-        due = f" until {time_of_day(step['due_at'])}" if step.get("due_at") else ""
+        since_ms = time_ms(step.get("ready_at")) or 0
+        due = f" until {due_text(step['due_at'], since_ms)}" if step.get("due_at") else ""
         yield f"for {step.get('waiting', 'something')}{due}"
     if step.get("skip_reason"):
         yield step["skip_reason"].replace("_", " ")

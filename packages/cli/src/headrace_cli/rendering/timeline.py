@@ -13,7 +13,7 @@ from headrace_cli.rendering.values import duration_text, printable, time_ms
 
 NAME_COLUMNS_MAX = 32
 DURATION_COLUMNS = 12
-REMARK_COLUMNS_MIN = 30
+REMARK_COLUMNS_MIN = 44
 BAR_COLUMNS_MIN = 16
 STEPS_MAX = 200
 """More steps than that are counted, not drawn."""
@@ -51,14 +51,15 @@ class Row:
     remark: str
 
 
-def render_timeline(run: Document, style: Style) -> str:
+def render_timeline(run: Document, style: Style, now_ms: int) -> str:
+    """A run that has not ended is drawn up to `now_ms`."""
     rows = [row for step in _shown_steps(run) for row in _rows_of(*step)]
     lines = [*run_head(run, style), ""]
     if rows:
         names = min(NAME_COLUMNS_MAX, max(len(row.name) for row in rows))
         fixed = names + DURATION_COLUMNS + REMARK_COLUMNS_MIN + 3
-        columns = max(BAR_COLUMNS_MIN, min(style.width - fixed, style.width // 2))
-        scale = _scale(run, columns)
+        columns = max(BAR_COLUMNS_MIN, min(style.width - fixed, style.width // 3))
+        scale = _scale(run, columns, now_ms)
         lines.append(_axis(scale, names, style))
         lines += (_row(row, scale, names, style) for row in rows)
     hidden = len(run.get("steps", {})) - STEPS_MAX
@@ -79,9 +80,12 @@ def _begins_ms(step: Document) -> int:
     return time_ms(step.get("ready_at")) or time_ms(step.get("ended_at")) or 1 << 60
 
 
-def _scale(run: Document, columns: int) -> Scale:
+def _scale(run: Document, columns: int, now_ms: int) -> Scale:
     start_ms = time_ms(run.get("started_at")) or 0
-    end_ms = time_ms(run.get("ended_at")) or time_ms(run.get("time")) or start_ms
+    # A suspended run does nothing more by itself: it ends where it stopped.
+    newest_ms = time_ms(run.get("time")) or start_ms
+    open_ms = newest_ms if run["status"] == "suspended" else max(now_ms, newest_ms)
+    end_ms = time_ms(run.get("ended_at")) or open_ms
     return Scale(start_ms, max(start_ms, end_ms), columns)
 
 
@@ -137,7 +141,7 @@ def _row(row: Row, scale: Scale, names: int, style: Style) -> str:
     duration = duration_text(row.duration_ms)
     before = f"{name:{names}} {bar} {duration:>{DURATION_COLUMNS}}  "
     room = style.width - names - scale.columns - DURATION_COLUMNS - 4
-    remark = style.shorten(printable(row.remark), max(REMARK_COLUMNS_MIN, room))
+    remark = style.shorten(printable(row.remark), max(BAR_COLUMNS_MIN, room))
     word, _, rest = remark.partition(" ")
     return f"{before}{style.paint(row.kind, word)}{' ' + rest if rest else ''}"
 
