@@ -51,6 +51,7 @@ class SchedulerPeer(DispatchServiceServicer):
         self.acknowledges = acknowledges
         self.streams: list[PeerStream] = []
         self.messages = 0
+        self.refuses_with: tuple[grpc.StatusCode, str] | None = None
         self.port = 0
         self._news = asyncio.Event()
         self._server: grpc.aio.Server | None = None
@@ -100,6 +101,8 @@ class SchedulerPeer(DispatchServiceServicer):
         self, request_iterator: AsyncIterator[pb.WorkRequest], context: _Context
     ) -> AsyncIterator[pb.WorkResponse]:
         first = await anext(request_iterator)
+        if self.refuses_with is not None:
+            await context.abort(*self.refuses_with)
         stream = PeerStream(first.hello)
         self.streams.append(stream)
         welcome = pb.WorkResponse(log_id=LOG_ID, welcome=pb.Welcome(scheduler="peer"))
