@@ -24,6 +24,7 @@ from tests.chaos.witnesses import (
     EndSeen,
     EventSeen,
     HistorySaid,
+    LookedUp,
     Request,
     RowSaid,
     StartAnswered,
@@ -233,6 +234,7 @@ def honest(log: LogBuilder, calls: Sequence[Request]) -> Witnesses:
     facts = gather(log.raw, LOG_ID)
     return Witnesses(
         starts=[StartAnswered(f"start-{run}", run) for run in facts.runs],
+        lookups=[LookedUp(run, 200) for run in facts.runs],
         events=list(_seen(facts)),
         ends=[EndSeen(run, 2) for run in facts.runs],
         requests=calls,
@@ -243,6 +245,7 @@ def honest(log: LogBuilder, calls: Sequence[Request]) -> Witnesses:
             for sequence in (2, found.sequence)
         ],
         rows=list(_rows(facts, calls)),
+        told=list(_seen(facts)),
         usage={"orders": (len(facts.runs), len(log.tasks))},
     )
 

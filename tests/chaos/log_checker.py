@@ -90,6 +90,14 @@ def every_202_started(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violati
             yield Violation(rule, what, found.run, found.told())
 
 
+def accepted_runs_are_found(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
+    """From the answer of the start on."""
+    for lookup in witnesses.lookups:
+        if lookup.status != 200:
+            what = f"run {lookup.run} was accepted, and asking for it was answered {lookup.status}"
+            yield Violation("an accepted run is found", what, lookup.run, facts.told(lookup.run))
+
+
 def accepted_tasks_were_assigned(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
     """By the accepted record that the task names, to the executor that took it, once."""
     rule = "accepted tasks were assigned"
@@ -171,29 +179,47 @@ def words_on_effects_are_true(facts: LogFacts, witnesses: Witnesses) -> Iterator
 def live_streams_are_whole(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
     """Over all connections of a subscriber: events 1, 2, 3, ... once each, as the log has them."""
     rule = "live stream without gap and repeat"
-    seen: dict[str, list[EventSeen]] = defaultdict(list)
+    yield from _whole(rule, facts, witnesses.events)
+    lasts: dict[str, int] = {}
     for event in witnesses.events:
+        lasts[event.run] = max(event.sequence, lasts.get(event.run, 0))
+    for end in witnesses.ends:
+        found = facts.runs.get(RunId(end.run))
+        last = lasts.get(end.run, 0)
+        if found is None or found.sequence != last:
+            what = f"the subscriber of {end.run} was told of the end after event {last}"
+            yield Violation(rule, what, end.run, facts.told(end.run))
+
+
+def history_lists_every_event(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
+    rule = "history lists every event once"
+    yield from _whole(rule, facts, witnesses.told)
+    counts = Counter(event.run for event in witnesses.told)
+    for run, count in counts.items():
+        found = facts.runs.get(RunId(run))
+        if found is not None and found.sequence > count:
+            what = f"{count} events of {run} are listed, the log has {found.sequence}"
+            yield Violation(rule, what, run, found.told())
+
+
+def _whole(rule: str, facts: LogFacts, listed: Sequence[EventSeen]) -> Iterator[Violation]:
+    seen: dict[str, list[EventSeen]] = defaultdict(list)
+    for event in listed:
         seen[event.run].append(event)
     for run, events in seen.items():
         numbers = [0, *(event.sequence for event in events)]
         for before, event in zip(numbers, events, strict=False):
             if event.sequence != before + 1:
                 word = "a gap" if event.sequence > before else "a repeat"
-                what = f"the subscriber of {run} saw {word}: {event.sequence} after {before}"
+                what = f"{word} in the events of {run}: {event.sequence} after {before}"
                 evidence = [f"connection {event.connection}", *facts.told(run)]
                 yield Violation(rule, what, run, evidence)
         found = facts.runs.get(RunId(run))
         logged = _kinds(found) if found is not None else {}
         wrong = [event for event in events if logged.get(event.sequence) != event.kind]
         if wrong:
-            what = f"the subscriber of {run} saw {wrong[0].kind} as event {wrong[0].sequence}"
+            what = f"{wrong[0].kind} was shown as event {wrong[0].sequence} of {run}"
             yield Violation(rule, what, run, facts.told(run))
-    for end in witnesses.ends:
-        found = facts.runs.get(RunId(end.run))
-        last = max((event.sequence for event in seen.get(end.run, ())), default=0)
-        if found is None or found.sequence != last:
-            what = f"the subscriber of {end.run} was told of the end after event {last}"
-            yield Violation(rule, what, end.run, facts.told(end.run))
 
 
 def history_equals_the_fold(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
@@ -261,11 +287,13 @@ CHECKS: Sequence[Check] = (
     one_terminal_event,
     one_verdict_per_attempt,
     every_202_started,
+    accepted_runs_are_found,
     accepted_tasks_were_assigned,
     one_effect_per_key,
     one_call_without_key,
     words_on_effects_are_true,
     live_streams_are_whole,
+    history_lists_every_event,
     history_equals_the_fold,
     messages_arrive_once,
 )

@@ -31,6 +31,7 @@ from tests.chaos.log_facts import Violation, gather
 from tests.chaos.witnesses import (
     EventSeen,
     HistorySaid,
+    LookedUp,
     Request,
     StartAnswered,
     TaskAccepted,
@@ -196,6 +197,18 @@ def _unasked_run(seen: Witnesses) -> Witnesses:
     return replace(seen, starts=seen.starts[1:])
 
 
+def _accepted_and_not_found(seen: Witnesses) -> Witnesses:
+    return replace(seen, lookups=[LookedUp(PAID, 404)])
+
+
+def _listed_short(seen: Witnesses) -> Witnesses:
+    return replace(seen, told=[event for event in seen.told if event.sequence < 4])
+
+
+def _listed_twice(seen: Witnesses) -> Witnesses:
+    return replace(seen, told=[event for e in seen.told for event in _twice(e)])
+
+
 def _task_of_another_epoch(seen: Witnesses) -> Witnesses:
     return _task_changed(seen, epoch=1)
 
@@ -320,6 +333,9 @@ def _usage_counted_twice(seen: Witnesses) -> Witnesses:
         (_lost_run, "each 202 has its RunStarted"),
         (_one_key_two_runs, "each 202 has its RunStarted"),
         (_unasked_run, "each 202 has its RunStarted"),
+        (_accepted_and_not_found, "an accepted run is found"),
+        (_listed_short, "history lists every event once"),
+        (_listed_twice, "history lists every event once"),
         (_task_of_another_epoch, "accepted tasks were assigned"),
         (_task_of_another_executor, "accepted tasks were assigned"),
         (_task_of_another_token, "accepted tasks were assigned"),

@@ -25,6 +25,14 @@ class StartAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class LookedUp:
+    """The client's: it asked for a run whose start had been answered."""
+
+    run: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
 class EventSeen:
     """The subscriber's: one event of a run on its `connection`th connection, from 1 on."""
 
@@ -105,13 +113,17 @@ class Killed:
 
 @dataclass(frozen=True, slots=True)
 class Witnesses:
+    """`events` are the live subscribers', `told` history's own lists at the end."""
+
     starts: Sequence[StartAnswered] = ()
+    lookups: Sequence[LookedUp] = ()
     events: Sequence[EventSeen] = ()
     ends: Sequence[EndSeen] = ()
     requests: Sequence[Request] = ()
     tasks: Sequence[TaskAccepted] = ()
     states: Sequence[HistorySaid] = ()
     rows: Sequence[RowSaid] = ()
+    told: Sequence[EventSeen] = ()
     usage: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """By flow: runs and attempts, as history adds them up."""
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,16 +20,18 @@ POLL_S = 0.05
 
 @dataclass(slots=True)
 class Suite:
-    """`home` is kept over a stop and a start, as a user's would be."""
+    """`home` is kept over a stop and a start, as a user's would be; `arguments` are further ones
+    of `headrace up`."""
 
     home: Path
+    arguments: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
     said: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def start(self) -> None:
         command = [sys.executable, "-m", "headrace_cli", "up", "--json", "--ports", "auto"]
         self.process = subprocess.Popen(
-            [*command, "--home", str(self.home)],
+            [*command, "--home", str(self.home), *self.arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -1,0 +1,211 @@
+"""Process chaos: runs through a whole suite while each of its processes is killed with -9.
+
+`make chaos`, or `python -m tests.chaos.campaign [--runs N] [--kills N] [--seed N]`. The seed
+draws flows, times and the order of kills; what the machine makes of it is another matter. Exit
+code 1 with the evidence when a check finds something, or when too little happened.
+"""
+
+import argparse
+import asyncio
+import random
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+
+from tests.chaos.client import Access, Client, Order
+from tests.chaos.evidence import ask_history, ask_usage, journalled, read_raw_log
+from tests.chaos.journal import Journal
+from tests.chaos.killer import Killer
+from tests.chaos.log_checker import check_campaign
+from tests.chaos.log_facts import LogFacts, gather
+from tests.chaos.report import Outcome, report, shortfalls
+from tests.chaos.witnesses import Killed, Witnesses
+from tests.e2e.suite import Suite, publish
+
+FLOWS = Path(__file__).with_name("flows")
+CALLED_FLOWS, STARTED_FLOWS = ("part",), ("sequence", "fan-out", "family")
+TENANT = "chaos"
+NAP_MS = (200, 1_000)
+DRAIN_S = 120.0
+"""How long after the last kill every run must have ended."""
+SPREAD_S = 4.0
+"""Starts that come before one kill are spread over so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    runs: int
+    kills: int
+    seed: int
+
+
+def main(arguments: Sequence[str]) -> int:
+    plan = _plan(arguments)
+    say(f"chaos: {plan.runs} runs, each process killed {plan.kills} times, SEED={plan.seed}")
+    folder = Path(tempfile.mkdtemp(prefix="headrace-chaos-"))
+    begun_s = time.monotonic()
+    suite = Suite(folder / "home", arguments=("--log-level", "debug"))
+    suite.start()
+    try:
+        with running_receiver(folder) as receiver:
+            outcome = asyncio.run(_campaign(plan, suite, receiver, folder))
+    finally:
+        suite.stop()
+    say(report(outcome, time.monotonic() - begun_s))
+    faults = [*map(str, outcome.violations), *shortfalls(outcome, plan.kills)]
+    if faults:
+        say("", *faults, "", f"SEED={plan.seed}; journals, logs and the database are in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+def say(*lines: str) -> None:
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
+@contextmanager
+def running_receiver(folder: Path) -> Generator[str]:
+    """Its address."""
+    command = [
+        sys.executable,
+        "-m",
+        "tests.chaos.receiver",
+        "--log",
+        str(folder / "received.jsonl"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        port = process.stdout.readline().decode().strip()
+        assert port, "the receiver did not start"
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+async def _campaign(plan: Plan, suite: Suite, receiver: str, folder: Path) -> Outcome:
+    key = await asyncio.to_thread(_prepare, suite, receiver)
+    access = Access(suite.said["api"], key)
+    with Journal(folder / "client.jsonl") as journal:
+        kills = await _drive(plan, suite, receiver, access, journal)
+    raw = await read_raw_log(suite.home)
+    facts = gather(raw.partitions, raw.log_id)
+    witnesses = await _witnesses(access, facts, suite, folder, plan.seed)
+    violations = check_campaign(raw.partitions, raw.log_id, witnesses)
+    return Outcome(plan.runs, facts, witnesses, kills, violations)
+
+
+def _prepare(suite: Suite, receiver: str) -> str:
+    """A tenant that may reach the receiver, with the flows published; its key."""
+    host, _, port = receiver.removeprefix("http://").partition(":")
+    with suite.new_tenant(TENANT) as client:
+        for name in (*CALLED_FLOWS, *STARTED_FLOWS):
+            publish(client, (FLOWS / f"{name}.flow.yaml").read_text(encoding="utf-8"))
+        with suite.admin() as admin:
+            body = {"host": host, "port": int(port)}
+            admin.put("/v1/egress", params={"tenant": TENANT}, json=body).raise_for_status()
+        return client.headers["Authorization"].removeprefix("Bearer ")
+
+
+async def _witnesses(
+    access: Access, facts: LogFacts, suite: Suite, folder: Path, seed: int
+) -> Witnesses:
+    written = journalled(folder / "client.jsonl", folder / "received.jsonl", suite.home / "logs")
+    async with httpx.AsyncClient(base_url=access.api, headers=access.headers, timeout=30) as http:
+        said = await ask_history(http, sorted(facts.runs), random.Random(seed))
+        usage = await ask_usage(http)
+    return replace(written, states=said.states, rows=said.rows, told=said.told, usage=usage)
+
+
+async def _drive(
+    plan: Plan, suite: Suite, receiver: str, access: Access, journal: Journal
+) -> Sequence[Killed]:
+    """Start and kill, then wait until every run has ended, or for as long as is reasonable: what
+    has not ended by then the checker finds in the log."""
+    async with asyncio.TaskGroup() as tasks:
+        progress = Progress(plan.runs)
+        client = Client(access, journal, tasks, random.Random(f"client {plan.seed}"), progress.tell)
+        starts = Starts(plan, receiver, client, random.Random(f"starts {plan.seed}"))
+        chance = random.Random(f"kills {plan.seed}")
+        killer = Killer(suite.home, receiver, journal, chance, starts.release)
+        kills = await killer.run(plan.kills)
+        if not await client.wait_until_quiet(DRAIN_S):
+            say(f"still open {DRAIN_S:.0f} s after the last kill: {', '.join(client.open)}")
+        await client.close()
+    return kills
+
+
+class Progress:
+    """A line per tenth of the runs."""
+
+    def __init__(self, runs: int) -> None:
+        self._runs = runs
+        self._tenths = 0
+        self._begun_s = time.monotonic()
+
+    def tell(self, client: Client) -> None:
+        tenths = client.ended_orders * 10 // self._runs
+        if tenths > self._tenths:
+            self._tenths = tenths
+            say(f"{tenths * 10:>4} %  {time.monotonic() - self._begun_s:>4.0f} s  {client.told()}")
+
+
+class Starts:
+    """Releases the starts in equal shares before each kill, so that runs are always on the way."""
+
+    def __init__(self, plan: Plan, receiver: str, client: Client, chance: random.Random) -> None:
+        self._plan = plan
+        self._receiver = receiver
+        self._client = client
+        self._chance = chance
+        self._released = 0
+
+    def release(self, kills_left: int) -> None:
+        share = -(-(self._plan.runs - self._released) // kills_left)
+        for _ in range(share):
+            name, fields = self._drawn()
+            key = f"order-{self._plan.seed}-{self._released}"
+            delay_s = self._chance.random() * SPREAD_S
+            self._client.start(Order(key, f"chaos-{name}", fields, delay_s))
+            self._released += 1
+
+    def _drawn(self) -> tuple[str, Mapping[str, object]]:
+        """A flow and its input."""
+        chance = self._chance
+        name = chance.choice(STARTED_FLOWS)
+        naps = [chance.randint(*NAP_MS) for _ in range(3)]
+        fields: dict[str, object] = {"receiver": self._receiver, "naps": naps}
+        if name != "sequence":
+            fields["lines"] = [
+                {"index": index, "nap_ms": chance.randint(*NAP_MS)}
+                for index in range(chance.randint(2, 4))
+            ]
+        return name, fields
+
+
+def _plan(arguments: Sequence[str]) -> Plan:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--kills", type=int, default=5, help="of each process")
+    parser.add_argument("--seed", type=int, default=None)
+    given = parser.parse_args(arguments)
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    return Plan(given.runs, given.kills, seed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,166 @@
+"""Gathers what the witnesses wrote: journals, executors' logs, history's words, the raw log."""
+
+import random
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import asyncpg
+import httpx
+
+from headrace_runtime.eventlog.port import Entry
+from headrace_runtime.postgres.embedded import running_dsn
+from tests.chaos.witnesses import (
+    EndSeen,
+    EventSeen,
+    HistorySaid,
+    LookedUp,
+    RowSaid,
+    StartAnswered,
+    TaskAccepted,
+    Witnesses,
+    json_lines,
+    requests_of,
+    tasks_accepted,
+)
+
+DATABASE = "headrace"
+PAGE = 500
+MIDDLES = 2
+"""States asked of history at drawn events of a run, besides the one at its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawLog:
+    log_id: bytes
+    partitions: Mapping[int, list[Entry]]
+
+
+async def read_raw_log(home: Path) -> RawLog:
+    """By plain SQL: the platform's own readers drop what they do not count."""
+    connection = await asyncpg.connect(running_dsn(home, DATABASE))
+    try:
+        log = await connection.fetchrow("select log_id, partitions from headrace_log.log")
+        assert log is not None, "there is no log"
+        rows = await connection.fetch(
+            "select part, off, rec from headrace_log.record order by part, off"
+        )
+        heads = await connection.fetch("select part, next_off from headrace_log.head")
+    finally:
+        await connection.close()
+    partitions: dict[int, list[Entry]] = {part: [] for part in range(log["partitions"])}
+    for row in rows:
+        partitions[row["part"]].append(Entry(row["off"], row["rec"]))
+    ends = {part: len(entries) for part, entries in partitions.items()}
+    assert ends == {row["part"]: row["next_off"] for row in heads}, "heads and records differ"
+    return RawLog(log["log_id"], partitions)
+
+
+@dataclass(slots=True)
+class HistoryTold:
+    states: list[HistorySaid] = field(default_factory=list[HistorySaid])
+    rows: list[RowSaid] = field(default_factory=list[RowSaid])
+    told: list[EventSeen] = field(default_factory=list[EventSeen])
+
+
+async def ask_history(
+    http: httpx.AsyncClient, runs: Iterable[str], chance: random.Random
+) -> HistoryTold:
+    """Its states, rows and events of these runs. `http` carries a reader's key."""
+    found = HistoryTold()
+    listed = {row["id"]: row async for row in _listed(http)}
+    for run in runs:
+        told = [event async for event in _events(http, run)]
+        found.told += [EventSeen(run, 1, event["sequence"], event["kind"]) for event in told]
+        found.rows.append(_row(run, listed.get(run), told))
+        middles = [chance.randint(1, max(1, len(told))) for _ in range(MIDDLES)]
+        for sequence in (0, *middles):
+            answer = await http.get(f"/v1/runs/{run}/state", params={"sequence": sequence})
+            said = answer.raise_for_status().json()
+            found.states.append(HistorySaid(run, said["sequence"], said["state_hash"]))
+    return found
+
+
+async def ask_usage(http: httpx.AsyncClient) -> Mapping[str, tuple[int, int]]:
+    answer = await http.get("/v1/usage", params={"from": "2000-01-01T00:00:00Z"})
+    found: dict[str, tuple[int, int]] = {}
+    for row in answer.raise_for_status().json()["rows"]:
+        if row["model"] is None:
+            runs, attempts = found.get(row["flow"], (0, 0))
+            found[row["flow"]] = (runs + row["runs"], attempts + row["attempts"])
+    return found
+
+
+def journalled(client: Path, receiver: Path, logs: Path) -> Witnesses:
+    """What stands in files: the client's journal, the receiver's, the executors' logs."""
+    starts: list[StartAnswered] = []
+    lookups: list[LookedUp] = []
+    events: list[EventSeen] = []
+    ends: list[EndSeen] = []
+    for said in json_lines(client.read_bytes().splitlines()):
+        match said["fact"]:
+            case "answered":
+                starts.append(StartAnswered(said["key"], said["run"], said["repeated"]))
+            case "looked up":
+                lookups.append(LookedUp(said["run"], said["status"]))
+            case "event":
+                seen = (said["run"], said["connection"], said["sequence"], said["kind"])
+                events.append(EventSeen(*seen))
+            case "end":
+                ends.append(EndSeen(said["run"], said["connection"]))
+            case _:
+                continue
+    return Witnesses(
+        starts=starts,
+        lookups=lookups,
+        events=events,
+        ends=ends,
+        requests=list(requests_of(receiver.read_bytes().splitlines())),
+        tasks=list(_tasks(logs)),
+    )
+
+
+def _tasks(logs: Path) -> Iterator[TaskAccepted]:
+    for path in sorted(logs.glob("executor.log*")):
+        yield from tasks_accepted(path.read_bytes().splitlines())
+
+
+async def _listed(http: httpx.AsyncClient) -> AsyncIterator[Mapping[str, Any]]:
+    cursor = ""
+    while cursor is not None:
+        page = await http.get("/v1/runs", params={"limit": PAGE, "cursor": cursor})
+        document = page.raise_for_status().json()
+        for row in document["runs"]:
+            yield row
+        cursor = document["next_cursor"]
+
+
+async def _events(http: httpx.AsyncClient, run: str) -> AsyncIterator[Mapping[str, Any]]:
+    after, more = 0, True
+    while more:
+        page = await http.get(f"/v1/runs/{run}/events", params={"after": after, "limit": PAGE})
+        document = page.raise_for_status().json()
+        for event in document["events"]:
+            after = event["sequence"]
+            yield event
+        more = document["more"]
+
+
+def _row(run: str, row: Mapping[str, Any] | None, events: list[Mapping[str, Any]]) -> RowSaid:
+    """Receipts are those that the events show."""
+    receipts = {
+        event["step"]: receipt
+        for event in events
+        if event["kind"] == "StepSucceeded" and (receipt := _receipt(event["output"])) is not None
+    }
+    if row is None:
+        return RowSaid(run, "not listed", 0, {}, receipts)
+    return RowSaid(run, row["status"], row["sequence"], row["counts"], receipts)
+
+
+def _receipt(output: Any) -> int | None:
+    """Of an answer of the receiver, as a step that called it shows it."""
+    answer = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
+    body = answer.get("body") if "status" in answer else None
+    return cast("dict[str, Any]", body).get("receipt") if isinstance(body, dict) else None
