@@ -229,13 +229,15 @@ async def test_a_function_without_async_runs_in_a_thread_and_sees_a_cancellation
 
 
 async def test_no_more_functions_run_at_a_time_than_there_are_places() -> None:
-    gate, running, most = Gate(), 0, 0
+    gate, full, running, most = Gate(), asyncio.Event(), 0, 0
 
     @task
     async def count() -> None:
         nonlocal running, most
         running += 1
         most = max(most, running)
+        if running == 2:
+            full.set()
         await gate.passed()
         running -= 1
 
@@ -244,7 +246,7 @@ async def test_no_more_functions_run_at_a_time_than_there_are_places() -> None:
         assert peer.stream.credits() == 2
         for number in range(1, 6):
             sent(peer, "count", number=number)
-        await gate.entered.wait()
+        await full.wait()
         gate.opened.set()
         await result(peer, 5)
         assert most == 2
