@@ -13,6 +13,8 @@ NEVER_RETRIED = (
     "http.4xx",
     "ai.refusal",
     "ai.budget",
+    "ai.context_too_long",
+    "ai.not_configured",
     "expr.error",
     "unknown_outcome",
     "worker.permanent",

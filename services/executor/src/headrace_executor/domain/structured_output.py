@@ -18,6 +18,7 @@ from headrace_executor.domain.model_faults import SCHEMA_MISMATCH, ModelFailed, 
 Schema = Mapping[str, Any]
 
 DEPTH_MAX = 64
+BRANCHES_MAX = 1_000
 NULL = "null"
 _DEFINITIONS = ("$defs", "definitions")
 _TYPES = ("string", "integer", "number", "boolean", "object", "array", NULL)
@@ -227,23 +228,27 @@ def _copy_bounds(schema: Schema, types: Sequence[str], strict: dict[str, Any]) -
 
 
 def _refuse_endless_references(root: Schema) -> None:
-    """A definition that is, without a member or an item in between, itself."""
+    """A definition that is, without a member or an item in between, itself; or that branches, and
+    what it names branches again, so that checking one value would take for ever."""
     following = {
         f"#/{keyword}/{name}": tuple(_directly_referred(one))
         for keyword in _DEFINITIONS
         for name, one in root.get(keyword, {}).items()
     }
-    done: set[str] = set()
+    branches: dict[str, int] = {}
     for start, targets in following.items():
         # Depth first: a target on the way to itself is a cycle.
         way: list[tuple[str, Iterator[str]]] = [(start, iter(targets))]
         while way:
             target = next(way[-1][1], None)
             if target is None:
-                done.add(way.pop()[0])
+                name, _ = way.pop()
+                branches[name] = max(1, sum(branches[one] for one in following.get(name, ())))
+                if branches[name] > BRANCHES_MAX:
+                    raise Unsayable(f"{name} branches too often: use fewer options")
             elif any(target == name for name, _ in way):
                 raise Unsayable(f"{target} refers to itself without end: put a member in between")
-            elif target not in done:
+            elif target not in branches:
                 way.append((target, iter(following.get(target, ()))))
 
 
