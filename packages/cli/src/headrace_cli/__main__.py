@@ -18,6 +18,7 @@ from headrace_cli import (
 )
 from headrace_cli.exit_code import MEANINGS
 
+# Blank lines keep them apart: the help joins others into one paragraph.
 _EXIT_CODES = "\n\n".join(f"{code.value:>3}  {meaning}" for code, meaning in MEANINGS.items())
 
 app = typer.Typer(

@@ -34,7 +34,7 @@ def validate(paths: PathsArgument, *, as_json: JsonOption = False) -> None:
     if as_json:
         console.answer_json(verdict_document(checked))
     else:
-        faults = render_verdict(checked)
+        faults = render_verdict(checked, console.style)
         if faults:
             console.answer(faults)
         console.say(verdict_line(checked))

@@ -4,9 +4,11 @@ from enum import IntEnum
 
 from headrace_core.errors import (
     BrokenChain,
+    Forbidden,
     HeadraceError,
     PayloadError,
     SetupError,
+    Unauthenticated,
     Unavailable,
     UnknownEvent,
 )
@@ -20,6 +22,7 @@ class ExitCode(IntEnum):
     RUN_NOT_SUCCEEDED = 4
     NOT_AUTHENTIC = 5
     SETUP = 6
+    NOT_ALLOWED = 7
     INTERRUPTED = 130
 
 
@@ -31,6 +34,7 @@ MEANINGS = {
     ExitCode.RUN_NOT_SUCCEEDED: "the run failed, was cancelled or is suspended",
     ExitCode.NOT_AUTHENTIC: "an export is not what was recorded",
     ExitCode.SETUP: "this machine or its configuration is at fault",
+    ExitCode.NOT_ALLOWED: "the key is missing, unknown or not allowed to do this",
     ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
@@ -43,5 +47,7 @@ def exit_code_of(fault: HeadraceError) -> ExitCode:
             return ExitCode.NOT_AUTHENTIC
         case SetupError():
             return ExitCode.SETUP
+        case Unauthenticated() | Forbidden():
+            return ExitCode.NOT_ALLOWED
         case _:
             return ExitCode.REFUSED

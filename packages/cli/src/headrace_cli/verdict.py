@@ -5,13 +5,25 @@ from dataclasses import asdict
 from typing import Any
 
 from headrace_cli.flow_files import Checked
+from headrace_cli.rendering.style import Style
 from headrace_core.workflow.fault import render_faults
 
 
-def render_verdict(checked: Sequence[Checked]) -> str:
+def render_verdict(checked: Sequence[Checked], style: Style) -> str:
     """Every fault of every file as a compiler prints them; empty when all are valid."""
     faulty = [one for one in checked if one.faults]
-    return "\n".join(render_faults(one.faults, one.file.lines, one.file.shown) for one in faulty)
+    text = "\n".join(render_faults(one.faults, one.file.lines, one.file.shown) for one in faulty)
+    return "\n".join(_painted(line, style) for line in text.split("\n"))
+
+
+def _painted(line: str, style: Style) -> str:
+    place, error, message = line.partition(": error[")
+    if error and not line.startswith(" "):
+        return f"{style.paint('strong', place)}: {style.paint('failed', 'error[' + message)}"
+    before, caret, after = line.partition("^")
+    if caret and not before.strip(" |"):
+        return f"{before}{style.paint('failed', caret + after)}"
+    return line
 
 
 def verdict_line(checked: Sequence[Checked]) -> str:
