@@ -1,6 +1,7 @@
 """What the loop does beyond the ordinary: faults in one run, unknown events, schedules."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 from headrace_contracts.codec import encode_body, encode_record
@@ -10,7 +11,7 @@ from headrace_core.partition.events import PartitionClaimed, ScheduleFired
 from headrace_core.run.events import RunEvent, RunParked, RunStarted, RunSucceeded
 from headrace_core.run.status import CancelCause, StepStatus
 from headrace_core.workflow.plan import Fallback, Plan, StepKind, Trigger, TriggerKind, Wait
-from headrace_runtime.eventlog.port import Batch
+from headrace_runtime.eventlog.port import Appended, Batch
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Reason
 from tests.simulation.world.small_world import LOG_ID, PARTITIONS, TENANT, SmallWorld
@@ -189,6 +190,29 @@ def test_a_fallback_that_needs_a_large_value_waits_for_it_and_parks_nothing() ->
         events = await _ended(world, run)
         assert isinstance(events[-1], RunSucceeded)
         assert "run parked" not in world.said()
+        await world.stop()
+
+    run_virtually(scenario())
+
+
+def test_what_is_being_assigned_is_not_lost_by_a_report_that_arrives_before_it_is_sent() -> None:
+    async def scenario() -> None:
+        world = SmallWorld(GOOD)
+        await world.start()
+        append = world.log.append
+
+        async def append_amid_a_report(batches: Sequence[Batch]) -> Sequence[Appended]:
+            assert world.host is not None and world.host.engine is not None
+            for link in world.executor.links:
+                assert link.session is not None
+                for number, owned in world.host.engine.loop.partitions.items():
+                    world.host.engine.dispatch.report(link.session, number, owned.epoch, [])
+            return await append(batches)
+
+        world.log.append = append_amid_a_report
+        run = await world.begin("good")
+        kinds = [type(event).__name__ for event in await _ended(world, run)]
+        assert "StepRetryScheduled" not in kinds and kinds[-1] == "RunSucceeded"
         await world.stop()
 
     run_virtually(scenario())

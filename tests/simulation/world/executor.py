@@ -40,6 +40,10 @@ class SimExecutor:
         self._protocol.connect(link.owner)
         self._send(link)
 
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return tuple(self._links.values())
+
     def is_connected(self, owner: str) -> bool:
         link = self._links.get(owner)
         return link is not None and not link.broken

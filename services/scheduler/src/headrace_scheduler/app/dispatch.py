@@ -63,7 +63,14 @@ class Session:
     stream: ExecutorStream
     worker: WorkerSide | None = None
     sent: set[AttemptKey] = field(default_factory=set[AttemptKey])
-    reported: set[int] = field(default_factory=set[int])
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    session: Session
+    partition: int
+    epoch: int
+    held: frozenset[AttemptKey]
 
 
 class Dispatch:
@@ -85,6 +92,7 @@ class Dispatch:
         self._sessions: dict[ExecutorId, Session] = {}
         self._touched: dict[ExecutorId, Session] = {}
         self._graces: set[asyncio.TimerHandle] = set()
+        self._reports: list[_Report] = []
 
     # The executors' side.
 
@@ -118,15 +126,13 @@ class Dispatch:
     def report(
         self, session: Session, partition: int, epoch: int, held: Iterable[AttemptKey]
     ) -> None:
-        """What the executor holds of a partition: whatever else it was given is lost."""
-        owned = self._owned.get(partition)
-        if owned is None or owned.epoch != epoch:
-            return
-        session.reported.add(partition)
-        kept = set(held)
-        for key, executor in _running(owned):
-            if executor == session.executor and key not in kept and key not in session.sent:
-                self._lose(partition, key)
+        """What the executor holds of a partition: whatever else it was given is lost.
+
+        Judged after the pass in flight: what that has assigned stands in the state already, and
+        is sent only once its record is durable.
+        """
+        self._reports.append(_Report(session, partition, epoch, frozenset(held)))
+        self._wake()
 
     def refused(
         self, session: Session, partition: int, run: RunId, step: StepKey, attempt: int
@@ -173,9 +179,13 @@ class Dispatch:
             self._touched[executor] = session
 
     def flush(self) -> None:
+        """At the end of a pass."""
         for session in self._touched.values():
             session.stream.flush()
         self._touched.clear()
+        reports, self._reports = self._reports, []
+        for report in reports:
+            self._judge(report)
 
     def announce(self, partition: OwnedPartition) -> None:
         for session in self._sessions.values():
@@ -184,10 +194,6 @@ class Dispatch:
         number, epoch = partition.number, partition.epoch
         self._after_grace(lambda: self._grace_over(number, epoch))
 
-    def forget(self, partition: int) -> None:
-        for session in self._sessions.values():
-            session.reported.discard(partition)
-
     def close_all(self) -> None:
         for grace in self._graces:
             grace.cancel()
@@ -195,6 +201,18 @@ class Dispatch:
 
     def executors(self) -> int:
         return len(self._sessions)
+
+    def _judge(self, report: _Report) -> None:
+        session, partition = report.session, report.partition
+        owned = self._owned.get(partition)
+        if owned is None or owned.epoch != report.epoch:
+            return
+        if self._sessions.get(session.executor) is not session:
+            # The stream that followed brings a report of its own.
+            return
+        for key, executor in _running(owned):
+            if executor == session.executor and key not in report.held | session.sent:
+                self._lose(partition, key)
 
     def _grace_over(self, number: int, epoch: int) -> None:
         owned = self._owned.get(number)

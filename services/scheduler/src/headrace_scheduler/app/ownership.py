@@ -33,8 +33,6 @@ class Announces(Protocol):
 
     def announce(self, partition: OwnedPartition) -> None: ...
 
-    def forget(self, partition: int) -> None: ...
-
 
 class Ownership:
     def __init__(
@@ -146,7 +144,6 @@ class Ownership:
         self._log.warning("partition given up", partition=loss.partition, reason=loss.reason)
         self._background.forget(loss.partition)
         self._snapshots.forget(loss.partition)
-        self._announces.forget(loss.partition)
         if not loss.claim_again:
             self._stop_if_held(loss.partition)
         self._changed.set()
