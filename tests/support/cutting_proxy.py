@@ -15,6 +15,7 @@ class CuttingProxy:
         self._host = host
         self._port = port
         self._armed = False
+        self._serving: set[asyncio.Task[None]] = set()
         self.cuts = 0
 
     def lose_next_answer(self) -> None:
@@ -23,6 +24,9 @@ class CuttingProxy:
     async def serve(
         self, client_reader: asyncio.StreamReader, client_writer: asyncio.StreamWriter
     ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         reader, writer = await asyncio.open_connection(self._host, self._port)
         asking = asyncio.create_task(_pass_on(client_reader, writer))
         try:
@@ -33,12 +37,21 @@ class CuttingProxy:
                     return
                 client_writer.write(data)
                 await client_writer.drain()
-        except ConnectionError:
+        except (ConnectionError, asyncio.CancelledError):
+            # Swallowed: asyncio reports a cancelled handler of a stream as a fault.
             return
         finally:
+            self._serving.discard(task)
             asking.cancel()
             client_writer.close()
             writer.close()
+
+    async def close(self) -> None:
+        """For clients that keep their connections longer than the proxy lives."""
+        for task in tuple(self._serving):
+            task.cancel()
+        if self._serving:
+            await asyncio.wait(self._serving)
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -63,3 +76,4 @@ async def cutting_proxy(dsn: str) -> AsyncGenerator[tuple[str, CuttingProxy]]:
         yield through, proxy
     finally:
         server.close()
+        await proxy.close()

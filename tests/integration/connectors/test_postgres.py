@@ -178,21 +178,23 @@ async def test_a_commit_whose_answer_is_lost_may_be_repeated_under_its_key(
     connectors: Connectors, customer: Session, cut: CuttingProxy
 ) -> None:
     given = asking(INSERT, "a")
-    # From the row's trigger on: the next answer after it is the commit's.
+    # The commit waits in the server until its answer is sure to be lost.
     await customer.execute(
-        "create function public.slow() returns trigger language plpgsql as"
-        " $$ begin perform pg_sleep(0.3); return null; end $$;"
+        "create function public.waits() returns trigger language plpgsql as"
+        " $$ begin perform pg_advisory_xact_lock(7); return null; end $$;"
         "create constraint trigger late after insert on public.item"
-        " deferrable initially deferred for each row execute function public.slow()"
+        " deferrable initially deferred for each row execute function public.waits()"
     )
     words: list[tuple[int, bool]] = []
     for key in ("k", ""):
         request = pb.InvokeRequest(
             tenant=TENANT, action=EXECUTE, input=orjson.dumps(given), idempotency_key=key
         )
+        await customer.execute("select pg_advisory_lock(7)")
         async for message in connectors.stub.Invoke(request, timeout=30):
             if message.WhichOneof("message") == "progress":
                 cut.lose_next_answer()
+                await customer.execute("select pg_advisory_unlock(7)")
             else:
                 words.append((message.outcome.word, message.outcome.may_have_acted))
         given = asking(INSERT, "b")
