@@ -37,7 +37,7 @@ class Audit:
         url = platform.said["api"]
         admin = ApiClient(Target(url, platform.said["admin_key"]))
         admin.post("/v1/tenants", {"id": TENANT})
-        made = admin.post(f"/v1/tenants/{TENANT}/keys", {"name": "demonstration", "role": "admin"})
+        made = admin.post(f"/v1/tenants/{TENANT}/keys", {"name": "demonstration", "role": "editor"})
         admin.close()
         database = asyncio.run(audit_database.make(superuser_dsn(platform.home)))
         api = ApiClient(Target(url, made["key"]))

@@ -39,6 +39,7 @@ class Demonstration:
         self._home = home
         self._receiver = Receiver()
         self._killed_at = 0
+        self._killed_pid = 0
 
     def run(self) -> None:
         begun_s = time.monotonic()
@@ -59,6 +60,7 @@ class Demonstration:
         running.callback(self._receiver.stop)
         platform = Platform(self._home, self._model(running))
         running.callback(platform.stop)
+        say("PostgreSQL and five services are started")
         platform.start()
         pids = platform.said["pids"]
         names = ", ".join(name for name in pids if name not in ("supervisor", "postgres"))
@@ -108,7 +110,7 @@ class Demonstration:
 
         def take(event: Mapping[str, Any]) -> None:
             self._display.take(event)
-            self._kill_in_the_middle(audit, event)
+            self._kill_in_the_middle(audit.platform, event)
             if event["kind"] == "ApprovalRequested":
                 audit.approve(run)
                 self._display.note(f"{OWNER} approves through the API")
@@ -117,13 +119,17 @@ class Demonstration:
             audit.follow(run, take)
         return run
 
-    def _kill_in_the_middle(self, audit: Audit, event: Mapping[str, Any]) -> None:
-        """While the model is asked for the second time; without one its fallbacks come too fast."""
-        if self._killed_at or event["kind"] != "StepAssigned" or event["step"] != "ask[1]":
-            return
-        self._killed_at = event["sequence"]
-        pid = audit.platform.kill("executor")
-        self._display.note(f"kill -9 {pid}: the executor is gone, in the middle of a call")
+    def _kill_in_the_middle(self, platform: Platform, event: Mapping[str, Any]) -> None:
+        """While the model is asked for the second time; says when the next process is there."""
+        if self._killed_pid:
+            pid = platform.pid("executor")
+            if pid not in (0, self._killed_pid):
+                self._display.note(f"executor was started again, pid {pid}")
+                self._killed_pid = 0
+        elif event["kind"] == "StepAssigned" and event["step"] == "ask[1]" and not self._killed_at:
+            self._killed_at = event["sequence"]
+            self._killed_pid = platform.kill("executor")
+            self._display.note(f"kill -9 {self._killed_pid}: the executor is gone, in mid-call")
 
     def _show(self, audit: Audit, run: str) -> None:
         display = self._display
@@ -135,6 +141,8 @@ class Demonstration:
         document = audit.run(run)
         display.title("The timeline of the run")
         display.command("show", run, environment=environment)
+        if document["status"] != "succeeded":
+            raise DemoFailed(f"the run ended {document['status']}; logs are in {self._home}/logs")
         display.title(f"Its state after event {self._killed_at}, when the executor was killed")
         display.command("state", run, "--at", str(self._killed_at), environment=environment)
         self._show_answers(document)
@@ -179,7 +187,6 @@ class Demonstration:
         stored = asyncio.run(audit.database.count(run))
         keys = {request.key for request in self._receiver.requests}
         claims = {
-            "the run has succeeded": document["status"] == "succeeded",
             "the executor was killed": self._killed_at > 0,
             "every package was looked at": output["packages"] == expected,
             "every package is stored once": stored == expected,

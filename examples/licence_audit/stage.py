@@ -34,24 +34,31 @@ class Platform:
     _process: "subprocess.Popen[str] | None" = None
 
     def start(self) -> None:
-        self.home.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "headrace_cli", "up", "--json", "--ports", "auto"]
-        self._process = subprocess.Popen(
-            [*command, "--home", str(self.home)],
-            env={**os.environ, **self.environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-            # Ctrl-C reaches the demonstration alone, which then stops everything in order.
-            start_new_session=True,
-        )
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, "--home", str(self.home)],
+                env={**os.environ, **self.environment},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                # Ctrl-C reaches the demonstration alone, which then stops everything in order.
+                start_new_session=True,
+            )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        if not line:
-            raise DemoFailed(f"the platform did not start; its logs are in {self.home}/logs")
-        self.said = json.loads(line)
+        self.said = json.loads(line or "{}")
+        if "pids" not in self.said:
+            reason = self.said.get("error", {}).get("message", "it ended")
+            raise DemoFailed(f"the platform did not start: {reason}. Logs: {self.home}/logs")
+
+    @property
+    def log(self) -> Path:
+        return self.home / "logs" / "up.log"
 
     def pid(self, service: str) -> int:
+        """0 while it is down."""
         document = json.loads((self.home / "processes.json").read_text())
         return document["services"][service]["pid"] or 0
 
@@ -60,12 +67,6 @@ class Platform:
         pid = self.pid(service)
         os.kill(pid, signal.SIGKILL)
         return pid
-
-    def await_restart(self, service: str, old: int) -> int:
-        def restarted() -> int:
-            return self.pid(service) if self.pid(service) != old else 0
-
-        return wait_for(restarted, f"{service} starts again")
 
     def stop(self) -> None:
         if self._process is not None:
