@@ -1,8 +1,9 @@
 """Writes projections: one transaction per flush, whatever the number of tenants.
 
 Tenants with few rows share one multi-statement script; a tenant with many gets COPY, which spares
-the server the parsing of megabytes of text. The commit is not waited for on disk: what is lost
-in a crash comes from the log again, together with its watermark.
+the server the parsing of megabytes of text. The commit is waited for on disk, whatever the
+database's default: what was written is forgotten here, and this process may outlive a server that
+would forget it too.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ JOURNAL_COLUMNS = ("run", "off", "first", "last", "chunk")
 _USAGE_VALUES = attrgetter(
     "runs", "attempts", "calls", "input_tokens", "output_tokens", "cost_micros"
 )
-_DURABILITY = "set local synchronous_commit = off;"
+_DURABILITY = "set local synchronous_commit = on;"
 
 Copy = tuple[str, str, Sequence[str], Sequence[tuple[object, ...]]]
 
