@@ -17,7 +17,7 @@ from openai import (
     OpenAIError,
 )
 
-from headrace_core.errors import EgressRefused, HeadraceError
+from headrace_core.errors import EgressRefused
 from headrace_core.ids import TenantId
 from headrace_executor.domain.model_answer import Answer, Question, error_parts, read_answer
 from headrace_executor.domain.model_faults import (
@@ -68,7 +68,7 @@ class OpenAiModels:
         self._endpoint = HostPort.normal(url.host, url.port or PORTS[url.scheme])
         self._max_tokens = _name_of_max_tokens(self._endpoint.host)
         http = httpx2.AsyncClient(
-            transport=_EndpointTransport(self._endpoint, key, resolve),
+            transport=EndpointTransport(self._endpoint, key, resolve),
             timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
             trust_env=False,
             follow_redirects=False,
@@ -101,6 +101,9 @@ class OpenAiModels:
             completions: Any = self._client.chat.completions
             response = await completions.with_raw_response.create(**self._body(question))
             return orjson.loads(response.content)
+        except EgressRefused as fault:
+            message = f"HEADRACE_AI_BASE_URL: {fault.message}"
+            raise ModelFailed(NOT_CONFIGURED, message) from fault
         except APITimeoutError as fault:
             raise self._of_timeout(fault) from fault
         except APIConnectionError as fault:
@@ -135,10 +138,7 @@ class OpenAiModels:
         return ModelFailed(TIMEOUT, f"{self._endpoint} gave no answer for {ANSWER_TIMEOUT_S:g} s")
 
     def _of_connection(self, fault: APIConnectionError) -> ModelFailed:
-        cause = fault.__cause__
-        if isinstance(cause, EgressRefused):
-            return ModelFailed(NOT_CONFIGURED, f"HEADRACE_AI_BASE_URL: {cause.message}")
-        detail = cause.message if isinstance(cause, HeadraceError) else str(cause or "")
+        detail = str(fault.__cause__ or "")
         message = f"{self._endpoint} cannot be reached" + (f": {detail}" if detail else "")
         return ModelFailed(NETWORK, message)
 
@@ -156,7 +156,7 @@ class OpenAiModels:
         return fault_of_status(fault.status_code, codes, message, wait_ms)
 
 
-class _EndpointTransport(GuardedTransport):
+class EndpointTransport(GuardedTransport):
     """To one host and port, with no header but what the call needs.
 
     The package adds what it finds in the environment (organisation, project, custom headers) and
@@ -173,12 +173,23 @@ class _EndpointTransport(GuardedTransport):
         pair = HostPort.normal(url.host, url.port or PORTS.get(url.scheme, 0))
         if pair != self._endpoint:
             raise EgressRefused(f"{pair} is not the endpoint {self._endpoint} of the operator.")
-        for name in set(request.headers) - KEPT_HEADERS:
-            del request.headers[name]
-        request.headers["user-agent"] = USER_AGENT
+        headers = [
+            (name, value)
+            for name, value in request.headers.multi_items()
+            if name.lower() in KEPT_HEADERS
+        ]
+        headers.append(("user-agent", USER_AGENT))
         if self._key.reveal():
-            request.headers["authorization"] = f"Bearer {self._key.reveal()}"
-        return await super().handle_async_request(request)
+            headers.append(("authorization", f"Bearer {self._key.reveal()}"))
+        # Not in place: the package reads marks of its own from the request it made.
+        outgoing = httpx2.Request(
+            request.method,
+            url,
+            headers=headers,
+            stream=request.stream,
+            extensions=request.extensions,
+        )
+        return await super().handle_async_request(outgoing)
 
 
 class _OnlyEndpoint:
