@@ -110,6 +110,8 @@ def put_step_succeeded(to: envelope.RunEvent, event: ev.StepSucceeded) -> None:
         m.recovered = True
     if event.usage is not None:
         put_usage(m.usage, event.usage)
+    if event.error is not None:
+        put_error(m.error, event.error)
 
 
 def take_step_succeeded(m: pb.StepSucceeded) -> ev.StepSucceeded:
@@ -120,6 +122,7 @@ def take_step_succeeded(m: pb.StepSucceeded) -> ev.StepSucceeded:
         port=m.port,
         recovered=m.recovered,
         usage=take_usage(m.usage) if m.HasField("usage") else None,
+        error=take_error(m.error) if m.HasField("error") else None,
     )
 
 

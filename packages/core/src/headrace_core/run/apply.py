@@ -177,8 +177,7 @@ def _step_succeeded(run: RunState, event: ev.StepSucceeded) -> None:
     step = _step(run, event.step)
     _end_step(run, step, StepStatus.SUCCEEDED)
     step.output, step.port, step.recovered = event.output, event.port, event.recovered
-    if not event.recovered:
-        step.error = None
+    step.error = event.error
     _close_item(run, step)
 
 

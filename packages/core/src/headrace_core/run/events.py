@@ -151,7 +151,8 @@ class StepRetryScheduled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSucceeded:
-    """`attempt` is 0 where no executor was asked. `port` is the port taken, empty for default."""
+    """`attempt` is 0 where no executor was asked. `port` is the port taken, empty for default.
+    `error` is what it has recovered from, if so."""
 
     step: StepKey
     attempt: int = 0
@@ -159,6 +160,7 @@ class StepSucceeded:
     port: str = ""
     recovered: bool = False
     usage: Usage | None = None
+    error: StepError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

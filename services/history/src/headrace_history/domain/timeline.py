@@ -118,6 +118,9 @@ def _retried(step: StepTimeline, event: ev.StepRetryScheduled, time_ms: int) -> 
 
 
 def _succeeded(step: StepTimeline, event: ev.StepSucceeded, time_ms: int) -> None:
+    if event.error is not None:
+        # The step has recovered; its last attempt has not.
+        _end_attempt(step, "failed", time_ms, event.usage, event.error.type)
     _end(step, "succeeded", time_ms, event.usage)
 
 
