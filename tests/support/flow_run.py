@@ -26,10 +26,9 @@ from headrace_core.workflow.plan_json import plan_from_json, plan_to_json
 from headrace_core.workflow.resolution import Catalogue, FlowDescriptor
 from headrace_core.workflow.template import JsonValue, Template
 from headrace_core.workflow.values import build_names
-from headrace_executor.app.prepared import Kinds
+from headrace_executor.app.failures import StepFailed
 from headrace_executor.app.steps.transform import DataTransform
 from headrace_executor.app.values import Opened, TaskValues
-from headrace_executor.app.worker import Worker
 from headrace_scheduler.api.task_stream import fill_task
 from headrace_scheduler.app.ports import Assignment
 from headrace_scheduler.app.preparing import child_input
@@ -39,8 +38,6 @@ from headrace_scheduler.domain.effects import EnqueueStep, PrepareChild, SetTime
 from headrace_worker.codec import decode
 from headrace_worker.messages import Task
 from tests.simulation.world.parts import SimCatalogue
-from tests.support.attempts import PlansAtHand
-from tests.support.plain_vault import PlainVaults
 from tests.support.run_harness import EXECUTOR, TENANT, Harness
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -178,7 +175,7 @@ class FlowRun(Harness):
         done = self.assign(effect.step)
         task = self.task_of(done, effect.lane)
         if action.startswith("data."):
-            self.when(self._transformed(task, done))
+            self.when(self._transformed(task, done, action))
         else:
             self.when(self._answered(task, done, action))
 
@@ -206,19 +203,19 @@ class FlowRun(Harness):
         fill_task(response.tasks.add(), assignment, self.plan)
         return decode(pb.WorkResponse.FromString(response.SerializeToString())).tasks[0]
 
-    def _transformed(self, task: Task, done: cmd.CompleteStep) -> cmd.CompleteStep:
-        kinds = Kinds({"data": DataTransform()}, {})
-        worker = Worker(PlansAtHand(self.plan), PlainVaults(self.vault), kinds)
-        result = worker.run_now(task)
-        assert result is not None, "a transform runs in place"
-        return _completion(
-            done, cmd.Outcome(result.outcome), result.output, result.error, result.retry_after_ms
-        )
+    def _transformed(self, task: Task, done: cmd.CompleteStep, action: str) -> cmd.CompleteStep:
+        arguments = self._rendered(task, self._arguments(task))
+        if isinstance(arguments, ExprError):
+            return self._failure(done, Fails("expr.error", str(arguments)))
+        try:
+            output = DataTransform().run(action, arguments)
+        except StepFailed as failed:
+            return self._failure(done, Fails(failed.error_type, failed.message))
+        return _completion(done, cmd.Outcome.SUCCEEDED, self.sealed(output))
 
     def _answered(self, task: Task, done: cmd.CompleteStep, action: str) -> cmd.CompleteStep:
         step = self.plan.steps[step_of(done.step)[0]]
-        template = step.fallback[task.fallback - 1].arguments if task.fallback else step.arguments
-        arguments = self._rendered(task, template)
+        arguments = self._rendered(task, self._arguments(task))
         key = self._rendered(task, step.idempotency_key)
         if isinstance(arguments, ExprError) or isinstance(key, ExprError):
             said = str(arguments if isinstance(arguments, ExprError) else key)
@@ -235,6 +232,10 @@ class FlowRun(Harness):
         if isinstance(answer, Fails):
             return self._failure(done, answer)
         return _completion(done, cmd.Outcome.SUCCEEDED, self.sealed(answer))
+
+    def _arguments(self, task: Task) -> Template | None:
+        step = self.plan.steps[step_of(task.attempt.step)[0]]
+        return step.fallback[task.fallback - 1].arguments if task.fallback else step.arguments
 
     def _rendered(self, task: Task, template: Template | None) -> JsonValue | ExprError:
         if template is None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from headrace_core.ids import RunId, TenantId
+from headrace_core.ids import RunId
 from headrace_core.payload import (
     INLINE_BYTES_MAX,
     NOTHING,
@@ -44,27 +44,3 @@ class PlainVault:
 
     def fetch(self, stored: Stored) -> None:
         self.at_hand.add(stored)
-
-    @property
-    def has_pending_blobs(self) -> bool:
-        """Whatever was sealed as a reference is kept at once."""
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class PlainVaults:
-    """One vault for every tenant. Implements headrace_executor.app.ports.Vaults."""
-
-    vault: PlainVault
-
-    def get_cached(self, tenant: TenantId) -> PlainVault | None:
-        return self.vault
-
-    async def load(self, tenant: TenantId) -> PlainVault:
-        return self.vault
-
-    async def fetch(self, tenant: TenantId, run: RunId, stored: Stored) -> None:
-        self.vault.fetch(stored)
-
-    async def store_pending_blobs(self) -> None:
-        """There are none."""

@@ -104,7 +104,7 @@ def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
     if state is not None:
         task.fallback = state.fallback
         task.notes.extend(state.notes)
-    size = 300 + _fill_values(task, run, step.references)
+    size = 300 + _fill_values(task, run, step.references, assignment.step)
     if index is not None:
         task.item = index
         size += _fill_items(task, run, step)
@@ -130,7 +130,7 @@ def fill_attempt(task: pb.Task, assignment: Assignment, plan: Plan) -> PlanStep:
     return step
 
 
-def _fill_values(task: pb.Task, run: RunView, references: References) -> int:
+def _fill_values(task: pb.Task, run: RunView, references: References, key: StepKey) -> int:
     size = 0
     if "inputs" in references.names:
         task.input = run.input
@@ -138,18 +138,22 @@ def _fill_values(task: pb.Task, run: RunView, references: References) -> int:
     for reference in references.steps:
         state = run.steps.get(StepKey(reference.step))
         if state is not None:
-            size += _fill_value(task.values.add(), state, reference)
+            # A fallback is told what it stands for: an item's own error, not its fan-out's.
+            own = run.steps.get(key, state) if reference.step == step_of(key)[0] else state
+            size += _fill_value(task.values.add(), state, reference, own.error)
     return size
 
 
-def _fill_value(value: pb.StepValue, state: StepView, reference: StepReference) -> int:
+def _fill_value(
+    value: pb.StepValue, state: StepView, reference: StepReference, error: StepError | None
+) -> int:
     value.step, value.status = reference.step, state.status.text
     size = 50
     if reference.output:
         value.output = state.output
         size += len(state.output)
-    if reference.error and state.error is not None:
-        size += _fill_error(value, state.error)
+    if reference.error and error is not None:
+        size += _fill_error(value, error)
     if state.fan_out is not None:
         for outcome in state.fan_out.outcomes:
             item = value.items.add()

@@ -66,7 +66,8 @@ def _effects_of_step(run: RunView, step: PlanStep, state: StepView) -> Iterator[
             yield EnqueueStep(run.run_id, state.key, lane, step.priority + run.priority)
     if state.status is StepStatus.WAITING and state.due_ms is not None:
         yield SetTimer(state.due_ms, run.run_id, state.key, TimerKind.STEP_DUE)
-    if state.status in (StepStatus.READY, StepStatus.RUNNING, StepStatus.WAITING):
+    open_call = state.status in (StepStatus.READY, StepStatus.RUNNING, StepStatus.WAITING)
+    if open_call and state.fan_out is None:
         deadline = step_deadline(step, state)
         if deadline is not None:
             yield SetTimer(deadline, run.run_id, state.key, TimerKind.STEP_DEADLINE)

@@ -12,7 +12,7 @@ from typing import Any, cast
 from headrace_core.ids import StepKey, step_of
 from headrace_core.payload import NOTHING, Stored, Vault
 from headrace_core.run.events import StepError
-from headrace_core.run.state import ItemOutcome, RunView
+from headrace_core.run.state import ItemOutcome, RunView, StepView
 from headrace_core.run.status import StepStatus
 from headrace_core.workflow.expression import (
     ExprError,
@@ -41,13 +41,25 @@ ITEMS_MAX = 500
 
 
 class StateValues:
-    """Opens what an expression refers to, from a run's folded state."""
+    """Opens what an expression refers to, from a run's folded state.
 
-    def __init__(self, run: RunView, plan: Plan, vault: Vault, key: StepKey | None = None) -> None:
+    `key` is the step or item evaluated for. What stands in for it sees its last error, which is
+    `error` where that is in no event yet.
+    """
+
+    def __init__(
+        self,
+        run: RunView,
+        plan: Plan,
+        vault: Vault,
+        key: StepKey | None = None,
+        error: StepError | None = None,
+    ) -> None:
         self._run = run
         self._plan = plan
         self._vault = vault
         self._key = key
+        self._last_error = error
 
     def names(self, references: References) -> Names:
         return build_names(self._plan, references, self)
@@ -61,17 +73,22 @@ class StateValues:
 
     def step(self, reference: StepReference) -> StepValue:
         state = self._run.steps.get(StepKey(reference.step))
+        error = self._error_of(reference.step, state) if reference.error else None
         if state is None:
-            return StepValue(StepStatus.PENDING.text)
+            return StepValue(StepStatus.PENDING.text, error=error)
         items = None
         if state.fan_out is not None:
             items = [self._item(one, opened=reference.items) for one in state.fan_out.outcomes]
-        return StepValue(
-            state.status.text,
-            self._open(state.output) if reference.output else None,
-            self._error(state.error) if reference.error else None,
-            items,
-        )
+        output = self._open(state.output) if reference.output else None
+        return StepValue(state.status.text, output, error, items)
+
+    def _error_of(self, step: str, state: StepView | None) -> ErrorValue | None:
+        found = state.error if state is not None else None
+        if self._key is not None and step_of(self._key)[0] == step:
+            # Asked about itself: of an item its own error, not the fan-out's.
+            own = self._run.steps.get(self._key)
+            found = self._last_error or (own.error if own is not None else None)
+        return self._error(found)
 
     def item(self) -> tuple[str, JsonValue] | None:
         if self._key is None:
@@ -126,12 +143,15 @@ def choose_port(turn: RunTurn, step: PlanStep) -> tuple[str | None, StepError | 
 
 
 def seal_template(
-    turn: RunTurn, template: Template | None, key: StepKey | None = None
+    turn: RunTurn,
+    template: Template | None,
+    key: StepKey | None = None,
+    error: StepError | None = None,
 ) -> tuple[Stored, StepError | None]:
-    """The template's value, sealed for this run."""
+    """The template's value, sealed for this run; `key` has just ended with `error`, if given."""
     if template is None:
         return NOTHING, None
-    value = render(template, _names(turn, template.references, key))
+    value = render(template, _names(turn, template.references, key, error))
     if isinstance(value, ExprError):
         return NOTHING, _expr_error(turn, value)
     return turn.vault.seal(turn.run_id, _json(value)), None
@@ -243,8 +263,13 @@ def _item_key(expression: Expression | None, names: Names, position: int) -> str
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _names(turn: RunTurn, references: References, key: StepKey | None = None) -> Names:
-    return StateValues(turn.run, turn.plan, turn.vault, key).names(references)
+def _names(
+    turn: RunTurn,
+    references: References,
+    key: StepKey | None = None,
+    error: StepError | None = None,
+) -> Names:
+    return StateValues(turn.run, turn.plan, turn.vault, key, error).names(references)
 
 
 def _expr_error(turn: Seals, error: ExprError) -> StepError:

@@ -27,9 +27,9 @@ from headrace_core.run.status import (
 )
 from headrace_core.workflow.joins import EdgeState, JoinDecision, decide_join, edge_state
 from headrace_core.workflow.plan import Plan, PlanStep
-from headrace_scheduler.domain.decide.fan_out import item_ended
+from headrace_scheduler.domain.decide.fan_out import end_if_over, item_ended
 from headrace_scheduler.domain.decide.open_step import open_step
-from headrace_scheduler.domain.decide.stopping import may_start
+from headrace_scheduler.domain.decide.stopping import may_start, stop_open_steps
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import EvictRun, FetchPayload
 from headrace_scheduler.domain.failure import engine_error
@@ -68,6 +68,11 @@ def resume(turn: RunTurn) -> None:
     run = turn.run
     if run.status in RUN_TERMINAL or _is_parked(run):
         return
+    # The last owner may have gone before it could ask.
+    stop_open_steps(turn)
+    for state in list(run.steps.values()):
+        if state.fan_out is not None and state.status not in STEP_TERMINAL:
+            end_if_over(turn, turn.plan.steps[state.key], state)
     _consider_pending(turn)
     settle(turn)
 

@@ -47,7 +47,10 @@ def start_child(turn: RunTurn, command: StartChild) -> Rejection | None:
         parent=parent,
         priority=turn.run.priority,
     )
-    turn.emit(StepWaiting(step=command.step, kind=WaitingKind.CHILD, child=child))
+    due_ms = turn.now_ms + step.timeout_ms if step.timeout_ms is not None else None
+    turn.emit(StepWaiting(step=command.step, kind=WaitingKind.CHILD, child=child, due_ms=due_ms))
+    if due_ms is not None:
+        turn.perform(SetTimer(due_ms, turn.run_id, command.step, TimerKind.STEP_DUE))
     turn.send(partition_of(slot_of(child), turn.partitions), message)
     settle(turn)
     return None

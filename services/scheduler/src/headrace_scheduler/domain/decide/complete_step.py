@@ -10,8 +10,11 @@ from headrace_scheduler.domain.commands import CompleteStep, NoteStep, Outcome
 from headrace_scheduler.domain.decide.advance import settle
 from headrace_scheduler.domain.decide.end_step import (
     attempt_failed,
+    is_too_late,
+    retry_due_ms,
     step_failed,
     step_succeeded,
+    too_late,
 )
 from headrace_scheduler.domain.decide.lose_attempt import try_elsewhere
 from headrace_scheduler.domain.decide.stopping import is_stopping
@@ -93,7 +96,7 @@ def _ended_otherwise(turn: RunTurn, command: CompleteStep, state: StepView) -> N
             if stopping:
                 _cancelled(turn, command)
             else:
-                try_elsewhere(turn, state)
+                _given_back(turn, command, state)
         case Outcome.SUCCEEDED:
             raise AssertionError("decided by the caller")
         case _:
@@ -101,19 +104,25 @@ def _ended_otherwise(turn: RunTurn, command: CompleteStep, state: StepView) -> N
 
 
 def _retry_or_unknown(turn: RunTurn, command: CompleteStep, error: StepError) -> None:
-    """A key or a probe makes a further attempt safe; without one left, nobody knows."""
-    state = turn.run.steps[command.step]
-    step = turn.plan.steps[step_of(command.step)[0]]
-    if state.tries + 1 < step.retry.max_attempts:
-        attempt_failed(
-            turn,
-            command.step,
-            error,
-            usage=command.usage,
-            retry_after_ms=command.retry_after_ms,
-        )
-    else:
+    """A key or a probe makes a further attempt safe; where none follows, nobody knows."""
+    if retry_due_ms(turn, command.step, error, command.retry_after_ms) is None:
         step_failed(turn, command.step, _unknown(turn), usage=command.usage)
+        return
+    attempt_failed(
+        turn,
+        command.step,
+        error,
+        usage=command.usage,
+        retry_after_ms=command.retry_after_ms,
+    )
+
+
+def _given_back(turn: RunTurn, command: CompleteStep, state: StepView) -> None:
+    """Nothing happened and nobody asked for it: another executor takes it, while there is time."""
+    if is_too_late(turn, turn.plan.steps[step_of(state.key)[0]], state):
+        step_failed(turn, state.key, too_late(turn, state), usage=command.usage)
+    else:
+        try_elsewhere(turn, state)
 
 
 def _cancelled(turn: RunTurn, command: CompleteStep) -> None:

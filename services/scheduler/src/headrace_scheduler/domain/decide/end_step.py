@@ -4,6 +4,7 @@ from headrace_core.ids import StepKey, step_of
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.policy.retry import delay_ms, is_retryable
 from headrace_core.run.events import (
+    EdgeTaken,
     StepError,
     StepFailed,
     StepReady,
@@ -12,13 +13,19 @@ from headrace_core.run.events import (
     Usage,
 )
 from headrace_core.run.state import StepView
-from headrace_core.run.status import StepStatus
-from headrace_core.workflow.plan import Fallback, OnError, OnFailure, PlanStep
+from headrace_core.run.status import StepStatus, WaitingKind
+from headrace_core.workflow.plan import OnError, OnFailure, PlanStep
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.start_action import start_action
-from headrace_scheduler.domain.decide.stopping import is_stopping, stop_open_steps
+from headrace_scheduler.domain.decide.stopping import (
+    cancel_child,
+    has_effect,
+    is_stopping,
+    stop_open_steps,
+)
 from headrace_scheduler.domain.decision import RunTurn
-from headrace_scheduler.domain.effects import SetTimer
+from headrace_scheduler.domain.effects import CancelAttempt, CloseRow, SetTimer
+from headrace_scheduler.domain.failure import engine_error
 from headrace_scheduler.domain.values import seal_template
 
 
@@ -29,7 +36,7 @@ def step_succeeded(
     *,
     attempt: int = 0,
     port: str = "",
-    recovered: bool = False,
+    recovered_from: StepError | None = None,
     usage: Usage | None = None,
 ) -> None:
     turn.emit(
@@ -38,8 +45,9 @@ def step_succeeded(
             attempt=attempt,
             output=output,
             port=port,
-            recovered=recovered,
+            recovered=recovered_from is not None,
             usage=usage,
+            error=recovered_from,
         )
     )
     turn.ended.append(key)
@@ -54,41 +62,90 @@ def attempt_failed(
     retry_after_ms: int = 0,
 ) -> None:
     """One attempt has ended badly: try again if the policy says so, else the step fails."""
+    due_ms = retry_due_ms(turn, key, error, retry_after_ms)
+    if due_ms is None:
+        step_failed(turn, key, error, usage=usage)
+        return
+    step, state = turn.plan.steps[step_of(key)[0]], turn.run.steps[key]
+    _retry(turn, step, state, error, due_ms, usage)
+
+
+def retry_due_ms(
+    turn: RunTurn, key: StepKey, error: StepError, retry_after_ms: int = 0
+) -> int | None:
+    """When the open attempt would be repeated if it ended with this error; None for never."""
     step_id, _ = step_of(key)
     step, state = turn.plan.steps[step_id], turn.run.steps[key]
+    # A fallback call has the attempts of its own action.
+    policy = step.fallback[state.fallback - 1].retry if state.fallback else step.retry
     tries = state.tries + 1
     if (
-        tries < step.retry.max_attempts
-        and is_retryable(step.retry, error.type)
-        and not is_stopping(turn, step_id)
+        tries >= policy.max_attempts
+        or not is_retryable(policy, error.type)
+        or is_stopping(turn, step_id)
     ):
-        wait_ms = delay_ms(step.retry, tries, turn.run_id, key, state.attempt, retry_after_ms)
-        due_ms = turn.now_ms + wait_ms
-        deadline = step_deadline(step, state)
-        if deadline is None or due_ms < deadline:
-            _retry(turn, step, state, error, due_ms, usage)
-            return
-    step_failed(turn, key, error, usage=usage)
+        return None
+    wait_ms = delay_ms(policy, tries, turn.run_id, key, state.attempt, retry_after_ms)
+    due_ms = turn.now_ms + wait_ms
+    deadline = step_deadline(step, state)
+    return due_ms if deadline is None or due_ms < deadline else None
 
 
 def step_failed(
     turn: RunTurn, key: StepKey, error: StepError, *, usage: Usage | None = None
 ) -> None:
     """No further attempt: fallback entries in turn, then `on_error`, then the step has failed."""
-    step_id, index = step_of(key)
-    step, state = turn.plan.steps[step_id], turn.run.steps.get(key)
-    attempt = state.attempt if state is not None else 0
-    if state is not None and not is_stopping(turn, step_id):
+    step_id, _ = step_of(key)
+    step, state = turn.plan.steps[step_id], turn.run.steps[key]
+    if not is_stopping(turn, step_id):
         for entry in range(state.fallback, len(step.fallback)):
             if _fall_back(turn, step, state, entry, error, usage):
                 return
-    if index is None and step.on_error is OnError.OUTPUT:
-        output, failure = seal_template(turn, step.on_error_output)
-        if failure is None:
-            step_succeeded(turn, key, output, attempt=attempt, recovered=True, usage=usage)
-            return
-        error = failure
-    handled = index is None and step.catches
+    end_failed(turn, key, error, usage=usage)
+
+
+def end_failed(
+    turn: RunTurn, key: StepKey, error: StepError, *, usage: Usage | None = None
+) -> None:
+    """No fallback either: `on_error`, then the step has failed."""
+    step_id, _ = step_of(key)
+    instead, final = on_error_output(turn, turn.plan.steps[step_id], key, error)
+    if instead is None:
+        _fail(turn, key, final, usage)
+        return
+    attempt = turn.run.steps[key].attempt
+    step_succeeded(turn, key, instead, attempt=attempt, recovered_from=error, usage=usage)
+
+
+def open_failed(
+    turn: RunTurn, step: PlanStep, edges: tuple[EdgeTaken, ...], error: StepError
+) -> None:
+    """A step that fails before anything of it has begun: its condition, its list or what its kind
+    asks for cannot be told. No fallback stands in: the condition may be there to prevent it."""
+    key = StepKey(step.id)
+    # Evaluated first: a payload that is not at hand leaves the step as it was.
+    instead, final = on_error_output(turn, step, key, error)
+    turn.emit(StepReady(step=key, edges=edges))
+    if instead is None:
+        _fail(turn, key, final, None)
+    else:
+        step_succeeded(turn, key, instead, recovered_from=error)
+
+
+def on_error_output(
+    turn: RunTurn, step: PlanStep, key: StepKey, error: StepError
+) -> tuple[Stored | None, StepError]:
+    """What takes the place of the step's output, or None and the error with which it fails."""
+    if step_of(key)[1] is not None or step.on_error is not OnError.OUTPUT:
+        return None, error
+    output, failure = seal_template(turn, step.on_error_output, key, error)
+    return (output, error) if failure is None else (None, failure)
+
+
+def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) -> None:
+    step_id, index = step_of(key)
+    handled = index is None and turn.plan.steps[step_id].catches
+    attempt = turn.run.steps[key].attempt
     before = turn.run.first_failed
     turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))
     turn.ended.append(key)
@@ -101,6 +158,29 @@ def step_deadline(step: PlanStep, state: StepView) -> int | None:
     if step.deadline_ms is None or not state.first_ready_ms:
         return None
     return state.first_ready_ms + step.deadline_ms
+
+
+def end_by_deadline(turn: RunTurn, step: PlanStep, state: StepView) -> None:
+    """The deadline has passed: whatever is open ends, by its row where that has the word."""
+    if state.status is StepStatus.RUNNING:
+        turn.perform(CancelAttempt(turn.run_id, state.key, state.attempt, state.executor))
+    if state.attempt and has_effect(step, state):
+        turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
+        return
+    if state.waiting is WaitingKind.CHILD:
+        cancel_child(turn, state)
+    step_failed(turn, state.key, too_late(turn, state))
+
+
+def is_too_late(turn: RunTurn, step: PlanStep, state: StepView) -> bool:
+    """Whether the deadline over all that the step calls has passed."""
+    deadline = step_deadline(step, state)
+    return deadline is not None and deadline <= turn.now_ms
+
+
+def too_late(turn: RunTurn, state: StepView) -> StepError:
+    message = f"the deadline over all attempts has passed in attempt {state.attempt}"
+    return engine_error(turn, "timeout.deadline", message)
 
 
 def make_ready(turn: RunTurn, step: PlanStep, key: StepKey) -> None:
@@ -140,15 +220,16 @@ def _fall_back(
     error: StepError,
     usage: Usage | None,
 ) -> bool:
-    """Whether this entry took over; one whose output cannot be evaluated does not."""
-    fallback: Fallback = step.fallback[entry]
+    """Whether this entry took over. An output that cannot be evaluated does not, nor does a call
+    that would begin after the deadline."""
+    key, fallback = state.key, step.fallback[entry]
     if fallback.uses is None:
-        output, failure = seal_template(turn, fallback.output, state.key)
+        output, failure = seal_template(turn, fallback.output, key, error)
         if failure is not None:
             return False
-        step_succeeded(turn, state.key, output, attempt=state.attempt, recovered=True, usage=usage)
+        step_succeeded(turn, key, output, attempt=state.attempt, recovered_from=error, usage=usage)
         return True
-    if state.status is StepStatus.PENDING:
+    if is_too_late(turn, step, state):
         return False
     turn.emit(
         StepRetryScheduled(

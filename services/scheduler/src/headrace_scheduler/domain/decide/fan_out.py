@@ -1,6 +1,7 @@
 """Fan-out: the list is evaluated once and logged, items open in order under `max_parallel`."""
 
 from headrace_core.ids import StepKey, item_key, step_of
+from headrace_core.payload import BlobMissingHere
 from headrace_core.run.events import (
     EdgeTaken,
     ItemsExpanded,
@@ -10,10 +11,11 @@ from headrace_core.run.events import (
 from headrace_core.run.state import FanOutView, StepView
 from headrace_core.run.status import STEP_TERMINAL, StepStatus
 from headrace_core.workflow.plan import OnFailure, PlanStep
-from headrace_scheduler.domain.decide.end_step import step_failed, step_succeeded
+from headrace_scheduler.domain.decide.end_step import end_failed, open_failed, step_succeeded
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decide.stopping import end_cancelled, is_stopping, stop_step
 from headrace_scheduler.domain.decision import RunTurn
+from headrace_scheduler.domain.effects import FetchPayload
 from headrace_scheduler.domain.failure import engine_error
 from headrace_scheduler.domain.values import evaluate_items
 
@@ -21,10 +23,10 @@ from headrace_scheduler.domain.values import evaluate_items
 def expand(turn: RunTurn, step: PlanStep, edges: tuple[EdgeTaken, ...]) -> None:
     key = StepKey(step.id)
     count, items, error = evaluate_items(turn, step)
-    turn.emit(StepReady(step=key, edges=edges))
     if error is not None:
-        step_failed(turn, key, error)
+        open_failed(turn, step, edges, error)
         return
+    turn.emit(StepReady(step=key, edges=edges))
     turn.emit(ItemsExpanded(step=key, count=count, items=items))
     if count == 0:
         step_succeeded(turn, key)
@@ -61,8 +63,17 @@ def item_ended(turn: RunTurn, item: StepKey) -> None:
             _stop_items(turn, step)
     else:
         refill(turn, step)
+    end_if_over(turn, step, state)
+
+
+def end_if_over(turn: RunTurn, step: PlanStep, state: StepView) -> None:
+    """The fan-out's outcome, once its last item has ended."""
+    fan_out = _fan_out(turn, state.key)
     if not _open_items(fan_out):
-        _end(turn, step, state, fan_out)
+        try:
+            _end(turn, step, state, fan_out)
+        except BlobMissingHere as missing:
+            turn.perform(FetchPayload(turn.run_id, missing.run, missing.stored))
 
 
 def _gives_up(turn: RunTurn, step: PlanStep, fan_out: FanOutView) -> bool:
@@ -89,7 +100,7 @@ def _end(turn: RunTurn, step: PlanStep, state: StepView, fan_out: FanOutView) ->
         assert first.error is not None
         message = f"{fan_out.failed} of {fan_out.count} items failed, tolerated are "
         message += f"{step.foreach.tolerated_failures}; the first one with {first.error.type}"
-        step_failed(turn, state.key, engine_error(turn, first.error.type, message))
+        end_failed(turn, state.key, engine_error(turn, first.error.type, message))
     elif is_stopping(turn, step.id):
         end_cancelled(turn, state)
     else:

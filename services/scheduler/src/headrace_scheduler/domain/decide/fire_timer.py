@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from headrace_core.ids import step_of
-from headrace_core.run.events import StepError, TimerFired
+from headrace_core.run.events import TimerFired
 from headrace_core.run.state import StepView
 from headrace_core.run.status import (
     RUN_TERMINAL,
@@ -16,19 +16,19 @@ from headrace_scheduler.domain.commands import FireTimer, TimerKind
 from headrace_scheduler.domain.decide.advance import settle
 from headrace_scheduler.domain.decide.cancel_run import request_cancel
 from headrace_scheduler.domain.decide.end_step import (
+    attempt_failed,
+    end_by_deadline,
+    is_too_late,
     make_ready,
-    step_deadline,
-    step_failed,
     step_succeeded,
 )
 from headrace_scheduler.domain.decide.stopping import (
     CANCEL_GRACE_MS,
+    cancel_child,
     end_after_grace,
-    has_effect,
-    stop_step,
+    is_stopping,
 )
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
-from headrace_scheduler.domain.effects import CancelAttempt, CloseRow
 from headrace_scheduler.domain.failure import engine_error
 
 _STALE = Rejection(Reason.LATE, "the timer has lost its meaning")
@@ -70,8 +70,22 @@ def _step_due(turn: RunTurn, command: FireTimer) -> Rejection | None:
         assert step.approval is not None
         turn.emit(TimerFired(step=state.key))
         step_succeeded(turn, state.key, port=step.approval.on_expire.value)
+    elif state.waiting is WaitingKind.CHILD:
+        return _child_too_slow(turn, state)
     else:
         return _STALE
+    return None
+
+
+def _child_too_slow(turn: RunTurn, state: StepView) -> Rejection | None:
+    """A sub-flow's run is an attempt like any other. It is not waited for: another attempt is a
+    run of its own, and the answer of this one comes too late to be heard."""
+    if is_stopping(turn, step_of(state.key)[0]):
+        # It was cancelled before; its answer ends the step.
+        return _STALE
+    cancel_child(turn, state)
+    message = f"sub-flow run {state.child} did not end within the timeout"
+    attempt_failed(turn, state.key, engine_error(turn, "timeout.attempt", message))
     return None
 
 
@@ -80,23 +94,11 @@ def _step_deadline(turn: RunTurn, command: FireTimer) -> Rejection | None:
     if state is None or state.status in STEP_TERMINAL:
         return _STALE
     step = turn.plan.steps[step_of(state.key)[0]]
-    deadline = step_deadline(step, state)
-    if deadline is None or deadline > turn.now_ms:
+    if state.fan_out is not None or not is_too_late(turn, step, state):
+        # Of a fan-out each item has a deadline of its own.
         return _STALE
-    if state.status is StepStatus.RUNNING:
-        turn.perform(CancelAttempt(turn.run_id, state.key, state.attempt, state.executor))
-    if state.attempt and has_effect(step):
-        turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
-    else:
-        if state.waiting is WaitingKind.CHILD:
-            stop_step(turn, state, step)
-        step_failed(turn, state.key, _too_late(turn, state))
+    end_by_deadline(turn, step, state)
     return None
-
-
-def _too_late(turn: RunTurn, state: StepView) -> StepError:
-    message = f"the deadline over all attempts has passed in attempt {state.attempt}"
-    return engine_error(turn, "timeout.deadline", message)
 
 
 def _cancel_grace(turn: RunTurn) -> Rejection | None:

@@ -8,12 +8,19 @@ from headrace_core.run.status import STEP_TERMINAL, StepStatus
 from headrace_scheduler.domain.commands import CloseByRow, LoseAttempt, RowVerdict
 from headrace_scheduler.domain.decide.advance import settle
 from headrace_scheduler.domain.decide.end_step import (
+    end_by_deadline,
+    is_too_late,
     make_ready,
-    step_deadline,
     step_failed,
     step_succeeded,
+    too_late,
 )
-from headrace_scheduler.domain.decide.stopping import end_cancelled, has_effect, is_stopping
+from headrace_scheduler.domain.decide.stopping import (
+    end_cancelled,
+    has_effect,
+    is_stopping,
+    stop_step,
+)
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.effects import CloseRow
 from headrace_scheduler.domain.failure import engine_error
@@ -28,9 +35,10 @@ def lose_attempt(turn: RunTurn, command: LoseAttempt) -> Rejection | None:
         return Rejection(Reason.LATE, f"attempt {command.attempt} is closed")
     step_id, _ = step_of(command.step)
     step = turn.plan.steps[step_id]
-    if state.lost < LOST_MAX and not is_stopping(turn, step_id):
+    may_go_on = not is_stopping(turn, step_id) and not is_too_late(turn, step, state)
+    if state.lost < LOST_MAX and may_go_on:
         try_elsewhere(turn, state)
-    elif has_effect(step):
+    elif has_effect(step, state):
         turn.perform(CloseRow(turn.run_id, command.step, command.attempt, state.fallback))
     else:
         _end_without_effect(turn, state)
@@ -57,8 +65,10 @@ def try_elsewhere(turn: RunTurn, state: StepView) -> None:
 def close_by_row(turn: RunTurn, command: CloseByRow) -> Rejection | None:
     """The last attempt's effect row is closed: what it says is true for ever."""
     state = turn.run.steps.get(command.step)
-    if state is None or state.status in STEP_TERMINAL or state.attempt != command.attempt:
-        return Rejection(Reason.LATE, f"step {command.step!r} has gone on")
+    if state is None or state.status in STEP_TERMINAL:
+        return Rejection(Reason.LATE, f"step {command.step!r} has ended")
+    if state.attempt != command.attempt:
+        return _close_newer(turn, state)
     if command.verdict is RowVerdict.DONE:
         step_succeeded(turn, command.step, command.output, attempt=command.attempt)
     elif command.verdict is RowVerdict.UNKNOWN:
@@ -74,14 +84,26 @@ def close_by_row(turn: RunTurn, command: CloseByRow) -> Rejection | None:
     return None
 
 
+def _close_newer(turn: RunTurn, state: StepView) -> Rejection | None:
+    """While its row was closed the step was given out once more: what has to end still has to."""
+    step_id, _ = step_of(state.key)
+    step = turn.plan.steps[step_id]
+    if not is_stopping(turn, step_id) and not is_too_late(turn, step, state):
+        return Rejection(Reason.LATE, f"step {state.key!r} has gone on")
+    if is_stopping(turn, step_id):
+        stop_step(turn, state, step)
+    else:
+        end_by_deadline(turn, step, state)
+    settle(turn)
+    return None
+
+
 def _end_without_effect(turn: RunTurn, state: StepView) -> None:
     step_id, _ = step_of(state.key)
-    deadline = step_deadline(turn.plan.steps[step_id], state)
     if is_stopping(turn, step_id):
         end_cancelled(turn, state)
-    elif deadline is not None and deadline <= turn.now_ms:
-        error = engine_error(turn, "timeout.deadline", "the deadline over all attempts has passed")
-        step_failed(turn, state.key, error)
+    elif is_too_late(turn, turn.plan.steps[step_id], state):
+        step_failed(turn, state.key, too_late(turn, state))
     else:
         error = engine_error(
             turn, "executor.lost", f"{state.lost + 1} executors were lost while they ran this step"

@@ -18,7 +18,7 @@ from headrace_core.run.events import (
 from headrace_core.run.status import SkipReason, WaitingKind
 from headrace_core.workflow.plan import PlanStep, StepKind
 from headrace_scheduler.domain.commands import TimerKind
-from headrace_scheduler.domain.decide.end_step import step_failed, step_succeeded
+from headrace_scheduler.domain.decide.end_step import open_failed, step_succeeded
 from headrace_scheduler.domain.decide.fan_out import expand
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decision import RunTurn
@@ -48,7 +48,7 @@ def _open(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
     if step.when is not None:
         holds, error = condition_holds(turn, step)
         if error is not None:
-            step_failed(turn, key, error)
+            open_failed(turn, step, edges, error)
             return
         if not holds:
             turn.emit(StepSkipped(step=key, reason=SkipReason.CONDITION, edges=edges))
@@ -80,41 +80,40 @@ def _open(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
 def _open_set(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
     key = StepKey(step.id)
     output, error = seal_template(turn, step.set)
-    turn.emit(StepReady(step=key, edges=edges))
     if error is not None:
-        step_failed(turn, key, error)
-    else:
-        step_succeeded(turn, key, output)
+        open_failed(turn, step, edges, error)
+        return
+    turn.emit(StepReady(step=key, edges=edges))
+    step_succeeded(turn, key, output)
 
 
 def _open_switch(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
     key = StepKey(step.id)
     port, error = choose_port(turn, step)
-    turn.emit(StepReady(step=key, edges=edges))
     if error is not None:
-        step_failed(turn, key, error)
-    else:
-        # No case holds: the step has succeeded and every port is dead.
-        step_succeeded(turn, key, port=port or "")
+        open_failed(turn, step, edges, error)
+        return
+    turn.emit(StepReady(step=key, edges=edges))
+    # No case holds: the step has succeeded and every port is dead.
+    step_succeeded(turn, key, port=port or "")
 
 
 def _open_fail(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
     assert step.fail is not None
-    key = StepKey(step.id)
     message, error = failure_message(turn, step)
-    turn.emit(StepReady(step=key, edges=edges))
     if error is None:
         error = engine_error(turn, step.fail.type, message)
-    step_failed(turn, key, error)
+    open_failed(turn, step, edges, error)
 
 
 def _open_wait(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
     key = StepKey(step.id)
     due_ms, error = wake_time(turn, step)
-    turn.emit(StepReady(step=key, edges=edges))
     if error is not None:
-        step_failed(turn, key, error)
-    elif due_ms <= turn.now_ms:
+        open_failed(turn, step, edges, error)
+        return
+    turn.emit(StepReady(step=key, edges=edges))
+    if due_ms <= turn.now_ms:
         step_succeeded(turn, key)
     else:
         turn.emit(StepWaiting(step=key, kind=WaitingKind.TIMER, due_ms=due_ms))
@@ -125,10 +124,10 @@ def _open_approval(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
     assert step.approval is not None
     key = StepKey(step.id)
     request, error = approval_request(turn, step)
-    turn.emit(StepReady(step=key, edges=edges))
     if error is not None:
-        step_failed(turn, key, error)
+        open_failed(turn, step, edges, error)
         return
+    turn.emit(StepReady(step=key, edges=edges))
     expires_ms = step.approval.expires_ms
     due_ms = turn.now_ms + expires_ms if expires_ms is not None else None
     turn.emit(ApprovalRequested(step=key, request=request, expires_at_ms=due_ms))

@@ -6,7 +6,8 @@ from headrace_core.run.events import StepCancelled
 from headrace_core.run.state import StepView
 from headrace_core.run.status import STEP_TERMINAL, StepStatus, WaitingKind
 from headrace_core.workflow.joins import JoinKind
-from headrace_core.workflow.plan import Effect, OnFailure, Plan, PlanStep
+from headrace_core.workflow.plan import Effect, OnFailure, Plan, PlanStep, UsesKind
+from headrace_scheduler.domain.decide.start_action import action_of
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import CancelAttempt, CloseRow
 
@@ -41,9 +42,16 @@ def may_start(turn: RunTurn, step: PlanStep) -> bool:
     return not is_stopping(turn, step.id)
 
 
-def has_effect(step: PlanStep) -> bool:
-    """Whether an effect row is kept: reading and transforming change nothing outside."""
-    return step.uses is not None and step.uses.effect in (Effect.WRITE, Effect.DESTRUCTIVE)
+def has_effect(step: PlanStep, state: StepView) -> bool:
+    """Whether an effect row is kept of what is being called: reading and transforming change
+    nothing outside, and a sub-flow keeps the rows of its own steps."""
+    if step.uses is None:
+        return False
+    action = action_of(step, state)
+    return action.kind is not UsesKind.FLOW and action.effect in (
+        Effect.WRITE,
+        Effect.DESTRUCTIVE,
+    )
 
 
 def stop_open_steps(turn: RunTurn) -> None:
@@ -59,16 +67,20 @@ def stop_step(turn: RunTurn, state: StepView, step: PlanStep) -> None:
     """Ask one open step to end; it ends now where nobody else has to say so."""
     if state.status is StepStatus.RUNNING:
         turn.perform(CancelAttempt(turn.run_id, state.key, state.attempt, state.executor))
-        if not has_effect(step):
+        if not has_effect(step, state):
             end_cancelled(turn, state)
     elif state.waiting is WaitingKind.CHILD:
-        assert state.child is not None
-        target = partition_of(slot_of(state.child), turn.partitions)
-        turn.send(target, ChildCancel(run=state.child, tenant=turn.tenant))
-    elif state.attempt and has_effect(step):
+        cancel_child(turn, state)
+    elif state.attempt and has_effect(step, state):
         turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
     else:
         end_cancelled(turn, state)
+
+
+def cancel_child(turn: RunTurn, state: StepView) -> None:
+    assert state.child is not None, "asked only of a step that waits for its child"
+    target = partition_of(slot_of(state.child), turn.partitions)
+    turn.send(target, ChildCancel(run=state.child, tenant=turn.tenant))
 
 
 def end_cancelled(turn: RunTurn, state: StepView) -> None:
@@ -83,7 +95,7 @@ def end_after_grace(turn: RunTurn) -> None:
         if state.status in STEP_TERMINAL or state.fan_out is not None:
             continue
         step = turn.plan.steps[step_of(state.key)[0]]
-        if state.attempt and has_effect(step):
+        if state.attempt and has_effect(step, state):
             turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
         else:
             end_cancelled(turn, state)
