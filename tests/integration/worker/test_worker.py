@@ -5,7 +5,7 @@ import contextvars
 import json
 import logging
 import threading
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -69,7 +69,6 @@ def sent(
     *,
     number: int = 1,
     timeout_ms: int = 0,
-    notes: Sequence[bytes] = (),
 ) -> pb.Attempt:
     attempt = pb.Attempt(partition=3, epoch=1, tenant="acme", run="r", step="s", attempt=number)
     one = pb.Task(
@@ -79,7 +78,6 @@ def sent(
         arguments=json.dumps(arguments or {}).encode(),
         idempotency_key="r/s/0/do",
         timeout_ms=timeout_ms,
-        notes=notes,
     )
     peer.send(pb.WorkResponse(tasks=[one]))
     return attempt
@@ -252,6 +250,31 @@ async def test_no_more_functions_run_at_a_time_than_there_are_places() -> None:
         assert most == 2
 
 
+async def test_a_quiet_task_keeps_no_place_from_a_busy_one_until_attempts_wait() -> None:
+    gate = Gate()
+
+    @task
+    async def busy() -> None:
+        await gate.passed()
+
+    @task
+    async def quiet() -> None: ...
+
+    def granted(lane: str) -> int:
+        said = [credit for message in peer.stream.said for credit in message.credits]
+        return sum(credit.count for credit in said if credit.lane == f"worker::{lane}@1")
+
+    async with scheduler_peer() as peer, serving(peer, busy, quiet, concurrency=4):
+        await peer.until(lambda: (granted("busy"), granted("quiet")) == (4, 4))
+        for number in range(1, 5):
+            sent(peer, "busy", number=number)
+        sent(peer, "quiet", number=5)
+        await gate.entered.wait()
+        gate.opened.set()
+        await result(peer, 5)
+        await peer.until(lambda: (granted("busy"), granted("quiet")) == (8, 5))
+
+
 async def test_a_result_is_kept_until_it_is_acknowledged_also_over_a_broken_stream() -> None:
     @task
     async def once() -> str:
@@ -269,19 +292,19 @@ async def test_a_result_is_kept_until_it_is_acknowledged_also_over_a_broken_stre
         peer.acknowledge(attempt)
 
 
-async def test_a_checkpoint_is_durable_when_it_returns_and_given_to_the_next_worker() -> None:
+async def test_a_note_is_durable_when_it_returns() -> None:
     @task
-    async def long(context: Context) -> list[Any]:
-        await context.checkpoint({"page": len(context.checkpoints) + 1})
-        return list(context.checkpoints)
+    async def long(context: Context) -> str:
+        await context.note({"page": 2})
+        return "noted"
 
     async with scheduler_peer() as peer, serving(peer, long):
-        attempt = sent(peer, "long", notes=[b'{"page":1}'])
+        attempt = sent(peer, "long")
         await peer.until(lambda: [note for message in peer.stream.said for note in message.notes])
         assert not peer.stream.results()
         noted = pb.NoteAcknowledgement(attempt=attempt, number=1)
         peer.send(pb.WorkResponse(note_acknowledgements=[noted]))
-        assert json.loads((await result(peer)).output) == [{"page": 1}]
+        assert json.loads((await result(peer)).output) == "noted"
         (note,) = [note for message in peer.stream.said for note in message.notes]
         assert json.loads(note.note) == {"page": 2}
 

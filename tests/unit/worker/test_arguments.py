@@ -33,7 +33,7 @@ def context() -> Context:
     attempt: Any = Attempt(3, 2, "acme", "r", "read[17]", 4, 5)  # pyright: ignore[reportArgumentType] plain text
     key: Any = "the key"
     return Context(
-        Task(attempt, *[""] * 5, timeout_ms=1_500, notes=[b"1"], idempotency_key=key),  # pyright: ignore[reportArgumentType] unused
+        Task(attempt, *[""] * 5, timeout_ms=1_500, idempotency_key=key),  # pyright: ignore[reportArgumentType] unused
         never_noted,
     )
 
@@ -126,7 +126,6 @@ def test_the_context_is_given_wherever_the_function_has_it() -> None:
     assert isinstance(given, Context)
     assert (given.run, given.step, given.item, given.attempt) == ("r", "read[17]", 17, 4)
     assert (given.tenant, given.idempotency_key, given.timeout_s) == ("acme", "the key", 1.5)
-    assert list(given.checkpoints) == [1]
     with pytest.raises(ArgumentsRefused, match="of: this task has no such argument"):
         bound(f, {"image": "a", "of": {}})
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -37,7 +37,6 @@ class Context:
             {"run": self.run, "step": self.step, "attempt": self.attempt},
         )
         self._note = note
-        self._notes = tuple(task.notes)
         self._cancelled = False
 
     @property
@@ -50,16 +49,9 @@ class Context:
         """Called by the worker, not by tasks."""
         self._cancelled = True
 
-    @property
-    def checkpoints(self) -> Sequence[Any]:
-        """What earlier runs of this very attempt have noted, oldest first."""
-        return [json.loads(note) for note in self._notes]
-
-    async def checkpoint(self, value: Any) -> None:
-        """Note something in the run's log; returns when it is durable.
-
-        A worker that is given the same attempt again finds it in `checkpoints`.
-        """
+    async def note(self, value: Any) -> None:
+        """Say how far you are; returns when it is durable. Notes are events of the run and shown
+        with its step until the next attempt begins. An attempt that was closed is cancelled."""
         await self._note(json_of(value))
 
 

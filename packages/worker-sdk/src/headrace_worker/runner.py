@@ -39,6 +39,8 @@ class Schedulers(Protocol):
 
     async def note(self, attempt: AttemptKey, payload: Stored) -> None: ...
 
+    def set_window(self, window: int) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Running:
@@ -48,14 +50,20 @@ class _Running:
 
 class TaskRunner:
     """Implements `headrace_worker.dispatch_client.Runner`. `tasks` are known by their lanes;
-    `concurrency` functions run at a time."""
+    `concurrency` functions run at a time.
+
+    Room is granted per lane, so that each may fill all places while the others are quiet. Once
+    attempts wait for a place, the lanes share what there is, and work goes to other workers.
+    """
 
     def __init__(
         self, tasks: Mapping[str, AnyTask], schedulers: Schedulers, concurrency: int
     ) -> None:
         self._tasks = tasks
         self._schedulers = schedulers
+        self._concurrency = concurrency
         self._places = asyncio.Semaphore(concurrency)
+        self._crowded = False
         self._running: dict[AttemptKey, _Running] = {}
         self._abandoned = False
 
@@ -65,6 +73,9 @@ class TaskRunner:
             context = Context(task, partial(self._note, key))
             work = asyncio.get_running_loop().create_task(self._attempt(task, context))
             self._running[key] = _Running(context, work)
+        if not self._crowded and len(self._running) > self._concurrency:
+            self._crowded = True
+            self._schedulers.set_window(self._concurrency)
 
     def cancel(self, attempt: Attempt) -> None:
         running = self._running.get(attempt.key)
@@ -99,6 +110,9 @@ class TaskRunner:
             result = Result(task.attempt, Outcome.CANCELLED)
         finally:
             del self._running[task.attempt.key]
+            if self._crowded and len(self._running) <= self._concurrency // 2:
+                self._crowded = False
+                self._schedulers.set_window(window_of(self._concurrency, len(self._tasks)))
         if not self._abandoned:
             self._schedulers.finish(result)
 
@@ -125,6 +139,11 @@ class TaskRunner:
                 return _failed(task, TIMEOUT, message)
             _log.exception("%r failed (run %s)", called, context.run)
             return _failed(task, WORKER_ERROR, f"{type(fault).__name__}: {fault}")
+
+
+def window_of(concurrency: int, lanes: int) -> int:
+    """How many attempts a worker with places to spare may be given."""
+    return concurrency * lanes
 
 
 def _stored(value: Any) -> Stored:

@@ -14,7 +14,7 @@ from headrace_core.ids import ExecutorId
 from headrace_core.lanes import worker_lane
 from headrace_worker.dispatch_client import DispatchClient
 from headrace_worker.protocol import DispatchProtocol
-from headrace_worker.runner import TaskRunner
+from headrace_worker.runner import TaskRunner, window_of
 from headrace_worker.task import AnyTask
 
 DEFAULT_CONCURRENCY = 8
@@ -72,7 +72,8 @@ class Worker:
     async def serve(self) -> None:
         """Like `run`, in a loop of your own and without signal handlers; ends after `stop`."""
         executor = ExecutorId(f"wrk_{secrets.token_hex(8)}")
-        protocol = DispatchProtocol(executor, list(self._tasks), self._concurrency, self._api_key)
+        window = window_of(self._concurrency, len(self._tasks))
+        protocol = DispatchProtocol(executor, list(self._tasks), window, self._api_key)
         client = DispatchClient(protocol, self._addresses, random.random)
         runner = TaskRunner(self._tasks, client, self._concurrency)
         _log.info("serving %s", ", ".join(one.name for one in self._tasks.values()))

@@ -32,6 +32,5 @@ class WorkerOutgoing(OutgoingStream):
         message.lane = self._lanes[assignment.lane]
         message.arguments = task.arguments
         message.idempotency_key = task.idempotency_key
-        message.notes.extend(task.notes)
         message.fallback = run.steps[assignment.step].fallback
-        self._count(300 + len(task.arguments) + sum(map(len, task.notes)))
+        self._count(300 + len(task.arguments))

@@ -5,7 +5,7 @@ the task is sent, and what the worker says is sealed before the loop sees it. Ne
 both may have to wait for payloads, or fail.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -45,7 +45,6 @@ class WorkerTask:
 
     arguments: bytes
     idempotency_key: str
-    notes: Sequence[bytes]
 
 
 class _AttemptFailed(Exception):
@@ -144,11 +143,8 @@ class WorkerTasks:
 
         fields = await self._with_contents(run.tenant, lambda: evaluated(_with_of(step, state)))
         custom = await self._with_contents(run.tenant, lambda: evaluated(step.idempotency_key))
-        notes = await self._with_contents(
-            run.tenant, lambda: [vault.open(run.run_id, note) for note in state.notes]
-        )
         own = EffectKey.of(run.tenant, run.run_id, assignment.step, state.fallback)
-        return WorkerTask(_arguments(fields), _key_text(custom) or own.outside(), notes)
+        return WorkerTask(_arguments(fields), _key_text(custom) or own.outside())
 
     async def _with_contents(self, tenant: TenantId, evaluate: Callable[[], Value]) -> Value:
         """Evaluate, and again with each payload at hand that was missing."""
