@@ -1,6 +1,7 @@
 """Attempts for tests of the executor: real vaults, plans at hand, actions that a test drives."""
 
 import asyncio
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,15 +14,18 @@ from headrace_core.payload import Stored
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.plan_parts import Action, Effect, Idempotency, UsesKind
 from headrace_executor.adapters.catalogue import PayloadVaults
+from headrace_executor.app.effects import Effects, Timing
 from headrace_executor.app.ports import Call, Completion
 from headrace_executor.app.prepared import Kinds
 from headrace_executor.app.steps.transform import DataTransform
 from headrace_executor.app.worker import Worker
 from headrace_runtime.sealing import Keyring, TenantVault
 from headrace_worker.messages import Attempt, Outcome, Result, StepInput, Task
+from tests.support.effect_rows import RowsInMemory, SecretsAtHand
 from tests.support.tenant_keys import ACME, RUN, KeysInMemory, keyring, two_tenants
 
 ME = ExecutorId("exec-1")
+QUICK = Timing(renew_s=0.005, cancel_grace_s=0.02, look_first_s=0.001, look_max_s=0.005)
 
 
 def action(
@@ -73,7 +77,7 @@ class PlansAtHand:
 
 @dataclass(slots=True)
 class DrivenOperation:
-    """Calls end when the test says so."""
+    """Calls end when the test says so. `begins`: whether they reach the outside at once."""
 
     calls: list[Call] = field(default_factory=list[Call])
     cut_off: list[Call] = field(default_factory=list[Call])
@@ -81,9 +85,11 @@ class DrivenOperation:
     ends: dict[int, "asyncio.Future[Completion]"] = field(
         default_factory=dict[int, "asyncio.Future[Completion]"]
     )
+    begins: bool = True
 
     async def run(self, call: Call) -> Completion:
         self.calls.append(call)
+        call.contact.begun = self.begins
         end = self.ends[call.attempt.number] = asyncio.get_running_loop().create_future()
         self.news.set()
         try:
@@ -112,6 +118,8 @@ class Bench:
     vault: TenantVault
     worker: Worker
     operation: DrivenOperation
+    rows: RowsInMemory
+    secrets: SecretsAtHand
 
     def seal(self, value: Any, run: RunId = RUN) -> Stored:
         return self.vault.seal(run, json.dumps(value).encode())
@@ -129,9 +137,11 @@ async def bench(plan: Plan, root: Path, *, cached: bool = True) -> Bench:
     ring = keyring(keys, root)
     vault = await ring.ready(ACME)
     plans, operation = PlansAtHand(plan, cached), DrivenOperation()
+    rows, secrets, acceptances = RowsInMemory(), SecretsAtHand(), itertools.count(1)
+    effects = Effects(rows, lambda: f"{ME}/{next(acceptances)}", QUICK)
     kinds = Kinds(transforms={"data": DataTransform()}, operations={"test": operation})
-    worker = Worker(plans, PayloadVaults(ring), kinds)
-    return Bench(plans, keys, ring, vault, worker, operation)
+    worker = Worker(plans, PayloadVaults(ring), secrets, effects, kinds)
+    return Bench(plans, keys, ring, vault, worker, operation, rows, secrets)
 
 
 @dataclass(slots=True)

@@ -95,6 +95,7 @@ async def executor_process(
         "HEADRACE_POSTGRES_DSN": site.dsn,
         "HEADRACE_ROOT_KEY_FILE": str(site.home / "root.key"),
         "HEADRACE_SCHEDULERS": schedulers,
+        "HEADRACE_CONNECTORS": "127.0.0.1:9",
         "HEADRACE_READY_FILE": str(site.home / "ready.json"),
         **(environment or {}),
     }

@@ -48,7 +48,7 @@ def flow() -> Plan:
         calls("broken", "data.echo", {"value": "${{ steps.first.output.nothing }}"}),
         calls("sorted", "data.sort", {"items": "${{ steps.first.output }}"}),
         calls("item", "data.echo", {"value": "${{ row.name }}"}, foreach=each),
-        calls("stranger", "http.get", {"url": "https://example.com"}),
+        calls("stranger", "smtp.send", {"to": "somebody"}),
         calls(
             "rescued",
             "data.echo",
@@ -146,7 +146,7 @@ async def test_what_goes_wrong_has_a_type_and_a_sealed_message(
         cases = [
             (task(peer, attempt("broken"), values=words), "expr.error", "nothing"),
             (task(peer, attempt("sorted"), values=words), "input.invalid", "items"),
-            (task(peer, attempt("stranger")), "input.invalid", "http.get@1"),
+            (task(peer, attempt("stranger")), "input.invalid", "smtp.send@1"),
             (task(peer, attempt("nowhere")), "input.invalid", "nowhere"),
             (task(peer, attempt("copy"), plan="f" * 64), "input.invalid", "f" * 64),
             (

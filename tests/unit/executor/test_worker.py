@@ -14,6 +14,7 @@ from headrace_core.workflow.plan_parts import Action, Effect, Fallback, Idempote
 from headrace_core.workflow.template import parse_expression, parse_template
 from headrace_executor.app.ports import Completion
 from headrace_executor.app.worker import Running
+from headrace_runtime.delivery.effect_rules import RowStatus
 from headrace_worker.messages import ItemInput, Outcome, Result, StepInput, Task
 from tests.support.attempts import Bench, action, attempt, bench, succeeded, task
 from tests.support.run_harness import plan_of, step
@@ -203,13 +204,13 @@ async def test_what_is_not_at_hand_takes_the_slow_way(tmp_path: Path) -> None:
     made = await bench(PLAN, tmp_path, cached=False)
     of = after(made, "text", "copy")
     assert made.worker.run_now(of) is None
-    result = await made.worker.run(Running(of))
+    result = await made.worker.run(Running.of(of))
     assert made.opened(result.output) == "text"
     stranger = of._replace(attempt=attempt("copy", tenant=TenantId("nobody")))
     assert made.worker.run_now(stranger) is None
-    unknown = await made.worker.run(Running(stranger))
+    unknown = await made.worker.run(Running.of(stranger))
     assert unknown.error == StepError(type="input.invalid")
-    missing = await made.worker.run(Running(of._replace(plan=PlanHash("f" * 64))))
+    missing = await made.worker.run(Running.of(of._replace(plan=PlanHash("f" * 64))))
     assert missing.error is not None and missing.error.type == "input.invalid"
 
 
@@ -220,7 +221,7 @@ async def test_large_outputs_are_stored_before_their_result_is_said(
     of = after(made, large, "walk")
     await made.keyring.store_pending_blobs()
     assert made.worker.run_now(of) is None, "its output has to be stored first"
-    result = await made.worker.run(Running(of))
+    result = await made.worker.run(Running.of(of))
     assert not made.vault.has_pending_blobs
     assert sum(1 for path in (tmp_path / "blobs").rglob("*") if path.is_file()) == 2
     assert made.opened(result.output) == large["name"]
@@ -240,12 +241,12 @@ async def test_a_reference_is_fetched_where_it_is_read(tmp_path: Path) -> None:
     made = await bench(PLAN, tmp_path)
     of = task(attempt("walk"), PLAN, values=[succeeded("prev", reference)])
     assert made.worker.run_now(of) is None
-    assert made.opened((await made.worker.run(Running(of))).output) == "x" * 100_000
+    assert made.opened((await made.worker.run(Running.of(of))).output) == "x" * 100_000
     for path in (tmp_path / "blobs").rglob("*"):
         if path.is_file():
             path.unlink()
     late = await bench(PLAN, tmp_path)
-    lost = await late.worker.run(Running(of))
+    lost = await late.worker.run(Running.of(of))
     assert lost.error is not None and lost.error.type == "input.missing"
 
 
@@ -255,10 +256,10 @@ async def test_a_store_that_is_away_is_asked_again_until_the_attempts_time_is_up
     made = await bench(PLAN, tmp_path, cached=False)
     made.plans.away = True
     of = after(made, "text", "copy")
-    late = await made.worker.run(Running(of._replace(timeout_ms=120)))
+    late = await made.worker.run(Running.of(of._replace(timeout_ms=120)))
     assert late.outcome is Outcome.FAILED and late.error is not None
     assert late.error.type == "timeout.attempt" and made.plans.loads > 1
-    asked = asyncio.create_task(made.worker.run(Running(of)))
+    asked = asyncio.create_task(made.worker.run(Running.of(of)))
     await made.plans.asked(made.plans.loads + 1)
     made.plans.away = False
     assert (await asked).outcome is Outcome.SUCCEEDED
@@ -267,11 +268,11 @@ async def test_a_store_that_is_away_is_asked_again_until_the_attempts_time_is_up
 async def test_an_operation_gets_evaluated_arguments_and_says_how_it_ended(made: Bench) -> None:
     of = after(made, "https://example.com", "write")
     assert made.worker.run_now(of) is None
-    running = Running(of)
+    running = Running.of(of)
     asked = asyncio.create_task(made.worker.run(running))
     await made.operation.called(1)
     assert made.operation.calls[0].arguments == {"url": "https://example.com"}
-    assert running.calling == WRITE
+    assert running.acts_outside
     made.operation.end(1, Completion(Outcome.AMBIGUOUS, {"status": 503}, "http.503", "busy", 1_500))
     result = await asked
     assert (result.outcome, result.retry_after_ms) == (Outcome.AMBIGUOUS, 1_500)
@@ -292,36 +293,34 @@ async def test_a_call_that_is_cut_off_says_no_more_than_is_known(
     made: Bench, name: str, timed_out: Outcome, cancelled: Outcome
 ) -> None:
     of = after(made, "https://example.com", name)
-    result = await made.worker.run(Running(of._replace(timeout_ms=30)))
+    result = await made.worker.run(Running.of(of._replace(timeout_ms=30)))
     assert result.outcome is timed_out and result.error is not None
     assert result.error.type == "timeout.attempt"
-    running = Running(of)
+    running = Running.of(of._replace(attempt=of.attempt._replace(number=2)))
+    made.rows.rows.clear()
     asked = asyncio.create_task(made.worker.run(running))
     await made.operation.called(2)
-    asked.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asked
-    assert made.worker.cut_off(running).outcome is cancelled
+    running.limits.cancel()
+    assert (await asked).outcome is cancelled
 
 
 async def test_before_its_call_an_attempt_that_is_cut_off_had_no_effect(tmp_path: Path) -> None:
     made = await bench(PLAN, tmp_path, cached=False)
     made.plans.away = True
-    running = Running(after(made, "x", "write"))
+    running = Running.of(after(made, "x", "write"))
     asked = asyncio.create_task(made.worker.run(running))
     await made.plans.asked(1)
-    asked.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await asked
-    assert made.worker.cut_off(running).outcome is Outcome.CANCELLED
+    running.limits.cancel()
+    assert (await asked).outcome is Outcome.CANCELLED
+    assert made.rows.only.status is RowStatus.FAILED_BEFORE_EFFECT, "said only once it is certain"
 
 
 async def test_an_operation_wants_an_object_and_a_fault_of_ours_is_told_apart(
     made: Bench,
 ) -> None:
-    wrong = await made.worker.run(Running(after(made, "x", "list")))
+    wrong = await made.worker.run(Running.of(after(made, "x", "list")))
     assert wrong.error is not None and wrong.error.type == "expr.error"
-    asked = asyncio.create_task(made.worker.run(Running(after(made, "x", "read", 9))))
+    asked = asyncio.create_task(made.worker.run(Running.of(after(made, "x", "read", 9))))
     await made.operation.called(1)
     made.operation.ends[9].set_exception(KeyError("a bug"))
     broken = await asked
@@ -330,7 +329,7 @@ async def test_an_operation_wants_an_object_and_a_fault_of_ours_is_told_apart(
 
 
 async def test_an_output_that_is_not_json_is_invalid(made: Bench) -> None:
-    asked = asyncio.create_task(made.worker.run(Running(after(made, "x", "read"))))
+    asked = asyncio.create_task(made.worker.run(Running.of(after(made, "x", "read"))))
     await made.operation.called(1)
     made.operation.end(1, Completion(Outcome.SUCCEEDED, {"n": 1 << 80}))
     result = await asked
@@ -341,5 +340,5 @@ async def test_one_tenants_plan_does_not_serve_another_tenant(made: Bench) -> No
     other = attempt("copy", tenant=TenantId("other"))
     of = task(other, PLAN, values=[succeeded("prev", made.seal("acme's"))])
     assert made.worker.run_now(of) is None, "that tenant's keys are not at hand"
-    result = await made.worker.run(Running(of))
+    result = await made.worker.run(Running.of(of))
     assert result.error is not None and result.error.type == "input.tampered"

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from headrace_runtime.settings import AddressList, ServiceSettings
+from headrace_runtime.settings import AddressList, ListenAddress, ServiceSettings
 
 
 def _endpoint(given: str) -> str:
@@ -27,6 +27,7 @@ class ExecutorSettings(ServiceSettings):
     service: ClassVar[str] = "executor"
 
     schedulers: AddressList = Field(description="host:port of every scheduler", min_length=1)
+    connectors: ListenAddress = Field(description="host:port of the connectors service")
     slots: int = Field(default=64, ge=1, le=10_000, description="attempts that wait at a time")
     window: int = Field(
         default=1_024, ge=1, le=65_536, description="attempts open or on their way here"

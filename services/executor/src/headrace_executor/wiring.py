@@ -1,16 +1,20 @@
 """Builds the executor: the only place that names concrete adapters."""
 
+import itertools
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from headrace_executor import metrics
-from headrace_executor.adapters.catalogue import PayloadVaults, PublishedPlans
+from headrace_executor.adapters.catalogue import PayloadVaults, PublishedPlans, VaultSecrets
+from headrace_executor.adapters.connectors import ConnectorClient
 from headrace_executor.adapters.scheduler_stream import draw_executor_id, scheduler_streams
+from headrace_executor.app.effects import Effects
 from headrace_executor.app.models import Models
 from headrace_executor.app.prepared import Kinds
 from headrace_executor.app.session import Session
 from headrace_executor.app.steps.ai_extract import AiExtract
+from headrace_executor.app.steps.connector import ConnectorOperation
 from headrace_executor.app.steps.transform import DataTransform
 from headrace_executor.app.worker import Worker
 from headrace_executor.settings import ExecutorSettings
@@ -18,15 +22,17 @@ from headrace_runtime.address import Address
 from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Definitions
-from headrace_runtime.delivery.effects import SCHEMA, migrations
+from headrace_runtime.delivery.effects import SCHEMA, PostgresEffects, migrations
 from headrace_runtime.internal_token import internal_token
 from headrace_runtime.keys import DataKeys, load_root_key
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import open_connection, open_pool
+from headrace_runtime.rpc.channel import open_channel
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
 from headrace_runtime.secret_text import SecretText
 from headrace_runtime.service import Life
+from headrace_runtime.tenant_secrets import TenantSecrets
 
 NAME = "headrace executor"
 LANES = ("shared",)
@@ -46,15 +52,28 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
         root_key = load_root_key(settings.root_key_file)
         keys = DataKeys(pool, root_key)
         keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
+        channel = open_channel(settings.connectors)
+        connector = ConnectorOperation(ConnectorClient(channel))
         kinds = Kinds(
             transforms={"data": DataTransform()},
-            operations={"ai": AiExtract(models, time.monotonic)},
+            operations={
+                "ai": AiExtract(models, time.monotonic),
+                "http": connector,
+                "postgres": connector,
+            },
         )
-        worker = Worker(PublishedPlans(Definitions(pool)), PayloadVaults(keyring), kinds)
+        acceptances = itertools.count(1)
+        worker = Worker(
+            PublishedPlans(Definitions(pool)),
+            PayloadVaults(keyring),
+            VaultSecrets(TenantSecrets(pool, root_key)),
+            Effects(PostgresEffects(pool), lambda: f"{executor}/{next(acceptances)}"),
+            kinds,
+        )
         client = scheduler_streams(
             executor, LANES, settings.schedulers, settings.window, internal_token(root_key)
         )
-        session = Session(worker, client, settings.slots, settings.window)
+        session = Session(worker, client, settings.slots, settings.window, life.log)
         metrics.CONNECTED.set_function(lambda: client.connected)
         metrics.UNACKNOWLEDGED.set_function(lambda: client.protocol.unacknowledged)
         life.keep("payload keys", keyring.keep_fresh())
@@ -70,6 +89,7 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
             )
         await session.stop()
         await client.close()
+        await channel.close()
         await server.stop()
     finally:
         pool.terminate()

@@ -1,6 +1,6 @@
-"""Plans and payload keys from PostgreSQL, behind the executor's ports."""
+"""Plans, payload keys and secrets from PostgreSQL, behind the executor's ports."""
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Mapping
 from typing import TypeVar
 
 from headrace_core.errors import Unavailable
@@ -10,6 +10,8 @@ from headrace_core.workflow.plan import Plan
 from headrace_runtime.definitions import Definitions
 from headrace_runtime.postgres.pool import CONNECTION_LOST
 from headrace_runtime.sealing import Keyring, TenantVault
+from headrace_runtime.secret_text import SecretText
+from headrace_runtime.tenant_secrets import TenantSecrets
 
 Loaded = TypeVar("Loaded")
 
@@ -47,6 +49,16 @@ class PayloadVaults:
 
     async def store_pending_blobs(self) -> None:
         await _or_unavailable(self._keyring.store_pending_blobs())
+
+
+class VaultSecrets:
+    """Implements app.ports.Secrets."""
+
+    def __init__(self, secrets: TenantSecrets) -> None:
+        self._secrets = secrets
+
+    async def open_all(self, tenant: TenantId, names: Collection[str]) -> Mapping[str, SecretText]:
+        return await _or_unavailable(self._secrets.open_all(tenant, names))
 
 
 async def _or_unavailable(asked: Awaitable[Loaded]) -> Loaded:

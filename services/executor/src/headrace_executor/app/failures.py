@@ -1,8 +1,6 @@
 """Errors of attempts: dotted types as the definition language knows them."""
 
 from headrace_core.errors import BlobMissing, KeyErased, NotFound, PayloadTampered, SetupError
-from headrace_core.workflow.plan_parts import Action, Effect, Idempotency
-from headrace_worker.messages import Outcome
 
 EXPRESSION = "expr.error"
 INPUT_INVALID = "input.invalid"
@@ -12,10 +10,13 @@ INPUT_TAMPERED = "input.tampered"
 OUTPUT_INVALID = "output.invalid"
 TIMEOUT = "timeout.attempt"
 CODE = "code.error"
+CANCELLED = "cancelled"
+SUPERSEDED = "executor.superseded"
+UNKNOWN_OUTCOME = "unknown_outcome"
 
 
 class StepFailed(Exception):
-    """The attempt failed and had no effect. `message` is for the flow's author."""
+    """The attempt failed before it called anything. `message` is for the flow's author."""
 
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
@@ -36,12 +37,3 @@ def as_step_failure(fault: Exception) -> StepFailed:
     if isinstance(fault, NotFound | SetupError):
         return StepFailed(INPUT_INVALID, fault.message)
     return StepFailed(CODE, f"the executor met a fault of its own: {type(fault).__name__}")
-
-
-def interrupted(action: Action | None, *, cancelled: bool) -> Outcome:
-    """The word on a call that was cut off and said nothing itself: its effect may have happened."""
-    if action is None or action.effect in (Effect.NONE, Effect.READ):
-        return Outcome.CANCELLED if cancelled else Outcome.FAILED
-    if action.idempotency is Idempotency.NONE:
-        return Outcome.UNKNOWN
-    return Outcome.AMBIGUOUS

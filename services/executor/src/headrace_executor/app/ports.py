@@ -1,6 +1,6 @@
 """What running an attempt needs from outside."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -10,6 +10,10 @@ from headrace_core.run.events import Usage
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.plan_parts import Action
 from headrace_core.workflow.template import JsonValue
+from headrace_executor.domain.effect_flow import Word
+from headrace_runtime.delivery.effect_rules import Guard, Row, Written
+from headrace_runtime.delivery.effects import ClaimAnswer, EffectKey, GiveUpAnswer
+from headrace_runtime.secret_text import SecretText
 from headrace_worker.messages import Attempt, Outcome, Result, Task
 
 
@@ -45,6 +49,34 @@ class Vaults(Protocol):
         ...
 
 
+class Secrets(Protocol):
+    async def open_all(self, tenant: TenantId, names: Collection[str]) -> Mapping[str, SecretText]:
+        """The newest value of each. Raises NotFound that names the missing, SetupError,
+        Unavailable."""
+        ...
+
+
+class EffectRows(Protocol):
+    """`headrace_runtime.delivery.effects`: every method may be repeated and raises Unavailable;
+    then it may or may not have taken effect."""
+
+    async def claim(
+        self, at: EffectKey, attempt: int, claimant: str, lease_ms: int, guard: Guard
+    ) -> ClaimAnswer: ...
+
+    async def mark_done(
+        self, at: EffectKey, attempt: int, claimant: str, result: Stored
+    ) -> Written: ...
+
+    async def mark_failed(self, at: EffectKey, attempt: int, claimant: str) -> Written: ...
+
+    async def renew(self, at: EffectKey, attempt: int, claimant: str, lease_ms: int) -> Written: ...
+
+    async def give_up(self, at: EffectKey, attempt: int, claimant: str) -> GiveUpAnswer: ...
+
+    async def read(self, at: EffectKey) -> Row | None: ...
+
+
 class Dispatch(Protocol):
     """The way back to the schedulers."""
 
@@ -60,16 +92,36 @@ class Meter:
     usage: Usage | None = None
 
 
+@dataclass(slots=True)
+class Contact:
+    """`begun` is set before anything leaves on which the outside may act. An attempt that is cut
+    off earlier had certainly no effect."""
+
+    begun: bool = False
+
+
+def _no_limit() -> int:
+    return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One attempt of one action with its evaluated arguments."""
+    """One attempt of one action with its evaluated arguments, which may hold secrets' values.
+
+    `idempotency_key` is the same over all attempts of the step, empty for what takes none;
+    `left_ms` is what is left of the attempt's time, 0 without a limit.
+    """
 
     task: Task
     action: Action
-    arguments: Mapping[str, JsonValue]
+    arguments: Mapping[str, JsonValue] = field(repr=False)
     meter: Meter = field(default_factory=Meter)
     written: JsonValue = None
     """`with` as the flow has it, before evaluation."""
+    idempotency_key: str = ""
+    secret_names: Sequence[str] = ()
+    contact: Contact = field(default_factory=Contact)
+    left_ms: Callable[[], int] = _no_limit
 
     @property
     def attempt(self) -> Attempt:
@@ -102,6 +154,25 @@ class Transform(Protocol):
 
 class Operation(Protocol):
     """An action that waits for something. Cancelled when its time is up or nobody wants it any
-    more; what that means for the outside it says itself, or lets the cancellation pass."""
+    more. One that changes something outside sets `call.contact.begun` before that may happen."""
 
     async def run(self, call: Call) -> Completion: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """How one call of the connectors service ended. SILENCE may have acted."""
+
+    word: Word
+    output: JsonValue = None
+    error_type: str = ""
+    error_message: str = ""
+    retry_after_ms: int = 0
+    may_have_acted: bool = False
+
+
+class Connectors(Protocol):
+    async def invoke(self, call: Call) -> Said:
+        """One attempt. Never raises but for cancellation; sets `call.contact.begun` once the call
+        leaves this process."""
+        ...

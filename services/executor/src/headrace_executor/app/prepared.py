@@ -81,6 +81,14 @@ class PreparedSteps:
         return Prepared(plan, step, template, action, transform, operation, passed)
 
 
+def action_at(plan: Plan, task: Task) -> Action | None:
+    """What the task calls; None for a fallback's output, and for what the plan does not have."""
+    step = plan.steps.get(step_of(task.attempt.step)[0])
+    if step is None or task.fallback > len(step.fallback):
+        return None
+    return step.fallback[task.fallback - 1].uses if task.fallback else step.uses
+
+
 def _passed_step(transform: Transform | None, action: Action, template: Template | None) -> str:
     """`with: {value: "${{ steps.prev.output }}"}` of an action that gives `value` back."""
     if transform is None or template is None or not isinstance(template.node, Members):

@@ -1,51 +1,72 @@
 """Runs one attempt: opens what it needs, evaluates `with`, acts, seals what came out.
 
 Transforms run in place, without a task, a timer or a wait of their own; whatever has to wait
-(a call, a plan or a payload that is not at hand) takes the slow way.
+(a call, a plan or a payload that is not at hand) takes the slow way. A call that changes something
+outside stands between a claim and its end in an effect row.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar, cast
+from typing import Self, TypeVar, cast
 
-import orjson
-
-from headrace_core.errors import Unavailable
 from headrace_core.ids import PlanHash, StepKey, TenantId
 from headrace_core.payload import NOTHING, BlobMissingHere, Stored, Vault, is_reference
-from headrace_core.run.events import StepError
-from headrace_core.workflow.expression import ExprError, render
 from headrace_core.workflow.plan import Plan
-from headrace_core.workflow.plan_parts import Action
 from headrace_core.workflow.template import JsonValue
-from headrace_core.workflow.values import build_names
+from headrace_executor.app.effects import Effect, Effects, Ruled
+from headrace_executor.app.evaluated import NO_SECRETS, arguments_of, outside_key
 from headrace_executor.app.failures import (
+    CANCELLED,
     EXPRESSION,
-    OUTPUT_INVALID,
+    SUPERSEDED,
     TIMEOUT,
+    UNKNOWN_OUTCOME,
     StepFailed,
     as_step_failure,
-    interrupted,
 )
-from headrace_executor.app.ports import AttemptVault, Call, Completion, Meter, Plans, Vaults
-from headrace_executor.app.prepared import Kinds, Prepared, PreparedSteps
-from headrace_executor.app.values import Opened, TaskValues, step_input
+from headrace_executor.app.limits import Interrupted, Limits
+from headrace_executor.app.patience import when_available
+from headrace_executor.app.ports import (
+    AttemptVault,
+    Call,
+    Completion,
+    Contact,
+    Meter,
+    Plans,
+    Secrets,
+    Vaults,
+)
+from headrace_executor.app.prepared import Kinds, Prepared, PreparedSteps, action_at
+from headrace_executor.app.results import completed, ended, seal
+from headrace_executor.app.values import Opened, step_input
+from headrace_executor.domain.effect_flow import cut_off, guard_of, needs_row, unsure
+from headrace_runtime.delivery.effect_rules import Guard
+from headrace_runtime.redaction import Redactor
 from headrace_worker.messages import Outcome, Result, Task
-
-RETRY_FIRST_S, RETRY_MAX_S = 0.05, 1.0
 
 Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
 class Running:
-    """An attempt on the slow way. `calling` is the action once its call has begun."""
+    """An attempt on the slow way. `guarded` is set once it is called under an effect row."""
 
     task: Task
-    calling: Action | None = None
+    limits: Limits
     meter: Meter = field(default_factory=Meter)
+    contact: Contact = field(default_factory=Contact)
+    guarded: bool = False
+
+    @classmethod
+    def of(cls, task: Task) -> Self:
+        """Its time runs from here."""
+        return cls(task, Limits(task.timeout_ms))
+
+    @property
+    def acts_outside(self) -> bool:
+        """To be told to its end even if nobody waits for its word: the row is worth it."""
+        return self.guarded and self.contact.begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +78,42 @@ class _Known:
     prepared: Prepared
 
 
+@dataclass(slots=True)
+class _Found:
+    """What an attempt on the slow way has found so far."""
+
+    vault: AttemptVault | None = None
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A call with all that it needs."""
+
+    prepared: Prepared
+    vault: AttemptVault
+    call: Call
+    redactor: Redactor
+
+    async def run(self) -> Completion:
+        """Free of the secrets that it was given."""
+        assert self.prepared.operation is not None
+        said = await self.prepared.operation.run(self.call)
+        return replace(
+            said,
+            output=self.redactor.json(said.output),
+            error_message=self.redactor.text(said.error_message),
+        )
+
+
 class Worker:
-    def __init__(self, plans: Plans, vaults: Vaults, kinds: Kinds) -> None:
+    def __init__(
+        self, plans: Plans, vaults: Vaults, secrets: Secrets, effects: Effects, kinds: Kinds
+    ) -> None:
         self._plans = plans
         self._vaults = vaults
+        self._secrets = secrets
+        self._effects = effects
         self._prepared = PreparedSteps(kinds)
         self._opened = Opened()
         self._batch: dict[tuple[TenantId, PlanHash, StepKey, int], _Known] = {}
@@ -87,7 +140,10 @@ class Worker:
         except BlobMissingHere:
             return None
         except Exception as fault:  # noqa: BLE001 one bad attempt must not reach the others
-            return _failed(task, vault, as_step_failure(fault))
+            action = action_at(plan, task)
+            if action is not None and needs_row(action):
+                return None
+            return ended(task, vault, Outcome.FAILED, as_step_failure(fault))
         # A blob has to be stored before a record names it.
         return None if vault.has_pending_blobs else Result(attempt, Outcome.SUCCEEDED, output)
 
@@ -97,58 +153,142 @@ class Worker:
         self._batch.clear()
 
     async def run(self, running: Running) -> Result:
-        """Raises CancelledError alone; `cut_off` then says what is to be said."""
-        task = running.task
-        limit_s = task.timeout_ms / 1_000 if task.timeout_ms else None
-        vault: AttemptVault | None = None
+        """Raises CancelledError alone: then nobody waits for a word any more."""
         try:
-            async with asyncio.timeout(limit_s):
-                vault = await _when_available(lambda: self._vaults.load(task.attempt.tenant))
-                plan = await _when_available(
-                    lambda: self._plans.load(task.attempt.tenant, task.plan)
+            result = await self._run(running)
+        except Exception as fault:  # noqa: BLE001 an attempt without a word would stay open for ever
+            # Not even the row answered as it should: nothing may be promised.
+            vault = self._vaults.get_cached(running.task.attempt.tenant)
+            failure = as_step_failure(fault)
+            result = ended(running.task, vault, Outcome.AMBIGUOUS, failure)
+        return result._replace(usage=running.meter.usage)
+
+    async def _run(self, running: Running) -> Result:
+        task, found = running.task, _Found()
+        tenant = task.attempt.tenant
+        try:
+            async with running.limits.section():
+                found.vault = vault = await when_available(lambda: self._vaults.load(tenant))
+                found.plan = plan = await when_available(
+                    lambda: self._plans.load(tenant, task.plan)
                 )
-                return await self._complete(running, plan, vault)
-        except TimeoutError:
-            outcome = interrupted(running.calling, cancelled=False)
-            message = f"the attempt did not end within {task.timeout_ms} ms"
-            error = _error(task, vault, TIMEOUT, message)
-            return Result(task.attempt, outcome, error=error, usage=running.meter.usage)
+                prepared = self._prepared.get(plan, task)
+                if prepared.operation is None:
+                    return await self._transform(task, prepared, vault)
+                ready = await self._ready(running, prepared, vault)
+        except Interrupted:
+            return await self._end_without_call(running, found, *_interruption(running))
         except Exception as fault:  # noqa: BLE001 one bad attempt must not reach the others
-            failed = _failed(task, vault, as_step_failure(fault))
-            return failed._replace(usage=running.meter.usage)
+            failure = as_step_failure(fault)
+            return await self._end_without_call(running, found, Outcome.FAILED, failure)
+        if needs_row(ready.call.action):
+            return await self._change(running, ready)
+        return await self._read(running, ready)
 
-    def cut_off(self, running: Running) -> Result:
-        """The word on an attempt that was cancelled at its scheduler's request."""
-        outcome = interrupted(running.calling, cancelled=True)
-        return Result(running.task.attempt, outcome, usage=running.meter.usage)
+    async def _transform(self, task: Task, prepared: Prepared, vault: AttemptVault) -> Result:
+        opened = Opened()
+        output = await self._with_contents(
+            task, lambda: self._transformed(prepared, task, vault, opened)
+        )
+        await self._store_blobs(vault)
+        return Result(task.attempt, Outcome.SUCCEEDED, output)
 
-    async def _complete(self, running: Running, plan: Plan, vault: AttemptVault) -> Result:
-        task, opened = running.task, Opened()
-        prepared = self._prepared.get(plan, task)
-        if prepared.operation is None:
-            output = await self._with_contents(
-                task, lambda: self._transformed(prepared, task, vault, opened)
+    async def _ready(self, running: Running, prepared: Prepared, vault: AttemptVault) -> _Ready:
+        task, opened, template = running.task, Opened(), prepared.template
+        names = template.references.secrets if template is not None else ()
+        secrets = NO_SECRETS
+        if names:
+            secrets = await when_available(
+                lambda: self._secrets.open_all(task.attempt.tenant, names)
             )
-            result = Result(task.attempt, Outcome.SUCCEEDED, output)
-        else:
-            arguments = await self._with_contents(
-                task, lambda: _arguments(prepared, task, vault, opened)
-            )
-            completion = await self._call(running, prepared, arguments)
-            result = _sealed(task, vault, completion)._replace(usage=running.meter.usage)
-        if vault.has_pending_blobs:
-            await _when_available(self._vaults.store_pending_blobs)
-        return result
-
-    async def _call(self, running: Running, prepared: Prepared, arguments: JsonValue) -> Completion:
-        assert prepared.operation is not None and prepared.action is not None
+        arguments = await self._with_contents(
+            task, lambda: arguments_of(prepared, task, vault, opened, secrets)
+        )
         if not isinstance(arguments, Mapping):
             raise StepFailed(EXPRESSION, "`with` must be an object")
-        given = cast(Mapping[str, JsonValue], arguments)
-        written = prepared.template.data if prepared.template else None
-        call = Call(running.task, prepared.action, given, running.meter, written)
-        running.calling = prepared.action
-        return await prepared.operation.run(call)
+        key = await self._with_contents(task, lambda: outside_key(prepared, task, vault, opened))
+        assert prepared.action is not None, "an operation has an action"
+        call = Call(
+            task,
+            prepared.action,
+            cast(Mapping[str, JsonValue], arguments),
+            running.meter,
+            template.data if template is not None else None,
+            idempotency_key=key,
+            secret_names=names,
+            contact=running.contact,
+            left_ms=running.limits.left_ms,
+        )
+        return _Ready(prepared, vault, call, Redactor(secrets.values()))
+
+    async def _read(self, running: Running, ready: _Ready) -> Result:
+        task, vault = running.task, ready.vault
+        try:
+            async with running.limits.section():
+                result = completed(task, vault, await ready.run())
+                await self._store_blobs(vault)
+                return result
+        except Interrupted:
+            return ended(task, vault, *_interruption(running))
+        except Exception as fault:  # noqa: BLE001 one bad attempt must not reach the others
+            return ended(task, vault, Outcome.FAILED, as_step_failure(fault))
+
+    async def _change(self, running: Running, ready: _Ready) -> Result:
+        """Claim, call, settle. Once the call has begun, neither limits nor faults may keep the
+        row from hearing how it ended."""
+        task, vault = running.task, ready.vault
+        effect = self._effects.of(task, guard_of(ready.call.action.idempotency))
+        try:
+            ruled = await effect.claim(running.limits)
+        except Interrupted:
+            wanted, failure = _interruption(running)
+            ruled = await effect.end_without_call(wanted)
+            return _ruled(task, vault, ruled, failure)
+        if ruled is not None:
+            return _ruled(task, vault, ruled, _claim_failure(ruled))
+        running.guarded = True
+        result = await self._act(running, ready, effect)
+        await self._store_blobs(vault)
+        ruled = await effect.settle(result.outcome, result.output)
+        if ruled.say.stored:
+            return _ruled(task, vault, ruled, None)
+        return result._replace(outcome=ruled.say.outcome)
+
+    async def _act(self, running: Running, ready: _Ready, effect: Effect) -> Result:
+        task, vault, action = running.task, ready.vault, ready.call.action
+        try:
+            async with effect.lease_kept(), running.limits.section(effect.cancel_grace_s):
+                said = await ready.run()
+            return completed(task, vault, said)
+        except Interrupted:
+            cancelled = running.limits.cancelled
+            outcome = cut_off(action, begun=running.contact.begun, cancelled=cancelled)
+            failure = _interruption(running)[1]
+        except Exception as fault:  # noqa: BLE001 one bad attempt must not reach the others
+            failure = as_step_failure(fault)
+            outcome = Outcome.FAILED
+            if running.contact.begun:
+                outcome = unsure(guard_of(action.idempotency))
+        return ended(task, vault, outcome, failure)
+
+    async def _end_without_call(
+        self, running: Running, found: _Found, wanted: Outcome, failure: StepFailed
+    ) -> Result:
+        """An earlier attempt of the step may have acted: only the row says that nothing did."""
+        task = running.task
+        tenant = task.attempt.tenant
+        plan = found.plan or self._plans.get_cached(tenant, task.plan)
+        vault = found.vault or self._vaults.get_cached(tenant)
+        guard = Guard.KEY
+        if plan is not None:
+            action = action_at(plan, task)
+            if action is None or not needs_row(action):
+                return ended(task, vault, wanted, failure)
+            guard = guard_of(action.idempotency)
+        # Without its plan a step may be one that acts. A further attempt is safe in any case, since
+        # the row decides what it may do: so the word is at worst "ambiguous".
+        ruled = await self._effects.of(task, guard).end_without_call(wanted)
+        return _ruled(task, vault, ruled, failure)
 
     async def _with_contents(self, task: Task, evaluate: Callable[[], Value]) -> Value:
         """Evaluate, and again with each payload at hand that was missing."""
@@ -158,15 +298,20 @@ class Worker:
                 return evaluate()
             except BlobMissingHere as missing:
                 fetch = partial(self._vaults.fetch, tenant, missing.run, missing.stored)
-                await _when_available(fetch)
+                await when_available(fetch)
+
+    async def _store_blobs(self, vault: AttemptVault) -> None:
+        """A blob is stored before a record or a row names it."""
+        if vault.has_pending_blobs:
+            await when_available(self._vaults.store_pending_blobs)
 
     def _transformed(self, prepared: Prepared, task: Task, vault: Vault, opened: Opened) -> Stored:
         if prepared.passed_step:
             return _passed(prepared.passed_step, task, vault)
-        value = _arguments(prepared, task, vault, opened)
+        value = arguments_of(prepared, task, vault, opened)
         if prepared.transform is not None and prepared.action is not None:
             value = prepared.transform.run(prepared.action.name, value)
-        return _seal(task, vault, value)
+        return seal(task, vault, value)
 
 
 def _passed(step: str, task: Task, vault: Vault) -> Stored:
@@ -180,59 +325,25 @@ def _passed(step: str, task: Task, vault: Vault) -> Stored:
     return vault.seal(run, vault.open(run, given.output))
 
 
-def _arguments(prepared: Prepared, task: Task, vault: Vault, opened: Opened) -> JsonValue:
-    template = prepared.template
-    if template is None:
-        return {}
-    source = TaskValues(task, prepared.plan, prepared.step, vault, opened)
-    value = render(template, build_names(prepared.plan, template.references, source))
-    if isinstance(value, ExprError):
-        raise StepFailed(EXPRESSION, str(value))
-    return value
+def _interruption(running: Running) -> tuple[Outcome, StepFailed]:
+    """The word on an attempt that was cut off before it acted, and why."""
+    if running.limits.cancelled:
+        return Outcome.CANCELLED, StepFailed(CANCELLED, "the attempt was cancelled")
+    message = f"the attempt did not end within {running.task.timeout_ms} ms"
+    return Outcome.FAILED, StepFailed(TIMEOUT, message)
 
 
-def _seal(task: Task, vault: Vault, value: JsonValue) -> Stored:
-    try:
-        json = orjson.dumps(value)
-    except TypeError as fault:
-        raise StepFailed(OUTPUT_INVALID, f"the output is not JSON: {fault}") from fault
-    return vault.seal(task.attempt.run, json)
+def _ruled(task: Task, vault: Vault | None, ruled: Ruled, failure: StepFailed | None) -> Result:
+    if ruled.say.stored:
+        return Result(task.attempt, Outcome.SUCCEEDED, ruled.result)
+    return ended(task, vault, ruled.say.outcome, failure)
 
 
-def _sealed(task: Task, vault: Vault, completion: Completion) -> Result:
-    error = None
-    if completion.error_type:
-        error = _error(task, vault, completion.error_type, completion.error_message)
-    return Result(
-        task.attempt,
-        completion.outcome,
-        _seal(task, vault, completion.output),
-        error,
-        retry_after_ms=completion.retry_after_ms,
-    )
-
-
-def _failed(task: Task, vault: Vault | None, failure: StepFailed) -> Result:
-    error = _error(task, vault, failure.error_type, failure.message)
-    return Result(task.attempt, Outcome.FAILED, error=error)
-
-
-def _error(task: Task, vault: Vault | None, error_type: str, message: str) -> StepError:
-    """A message may quote a user's data: it is sealed, or left out where there is no key."""
-    if vault is None:
-        return StepError(type=error_type)
-    try:
-        return StepError(type=error_type, message=_seal(task, vault, message))
-    except Exception:  # noqa: BLE001 the type alone is worth more than no word at all
-        return StepError(type=error_type)
-
-
-async def _when_available(ask: Callable[[], Awaitable[Value]]) -> Value:
-    """Again and again while what is asked is away; the attempt's own timeout ends it."""
-    delay_s = RETRY_FIRST_S
-    while True:
-        try:
-            return await ask()
-        except Unavailable:
-            await asyncio.sleep(delay_s)
-            delay_s = min(RETRY_MAX_S, 2 * delay_s)
+def _claim_failure(ruled: Ruled) -> StepFailed:
+    """Why a claim ended the attempt."""
+    if ruled.say.outcome is Outcome.UNKNOWN:
+        return StepFailed(
+            UNKNOWN_OUTCOME,
+            "an earlier attempt may have had its effect, and a repeat is not known to be safe",
+        )
+    return StepFailed(SUPERSEDED, "another attempt has taken this one's place")

@@ -1,0 +1,78 @@
+"""`with` and `idempotency_key` of one attempt, evaluated from what came with its task."""
+
+from collections.abc import Mapping
+
+from headrace_core.payload import Vault
+from headrace_core.workflow.expression import ExprError, render
+from headrace_core.workflow.template import JsonValue, Template
+from headrace_core.workflow.values import build_names
+from headrace_executor.app.failures import EXPRESSION, INPUT_INVALID, StepFailed
+from headrace_executor.app.prepared import Prepared
+from headrace_executor.app.values import Opened, TaskValues
+from headrace_executor.domain.effect_flow import takes_key
+from headrace_runtime.delivery.effects import EffectKey
+from headrace_runtime.redaction import Redactor
+from headrace_runtime.secret_text import SecretText
+from headrace_worker.messages import Task
+
+KEY_CHARACTERS_MAX = 255
+"""What the systems that take such keys accept."""
+SECRETS = "secrets"
+NO_SECRETS: Mapping[str, SecretText] = {}
+
+
+def arguments_of(
+    prepared: Prepared,
+    task: Task,
+    vault: Vault,
+    opened: Opened,
+    secrets: Mapping[str, SecretText] = NO_SECRETS,
+) -> JsonValue:
+    """Raises StepFailed, and what opening a payload raises."""
+    if prepared.template is None:
+        return {}
+    return _evaluated(prepared.template, prepared, task, vault, opened, secrets)
+
+
+def outside_key(prepared: Prepared, task: Task, vault: Vault, opened: Opened) -> str:
+    """What the far side takes for the step's identity, the same over all its attempts; empty for
+    an action that takes no key. A fallback acts on its own, so its custom key is another one.
+    Raises what `arguments_of` raises."""
+    attempt, template = task.attempt, prepared.step.idempotency_key
+    if prepared.action is None or not takes_key(prepared.action):
+        return ""
+    if template is None:
+        return EffectKey.of(attempt.tenant, attempt.run, attempt.step, task.fallback).outside()
+    value = _evaluated(template, prepared, task, vault, opened, NO_SECRETS)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str) or not value.strip():
+        raise StepFailed(
+            INPUT_INVALID, "`idempotency_key` must give a text that is not empty, or an integer"
+        )
+    key = f"{value}/{task.fallback}" if task.fallback else value
+    if len(key) > KEY_CHARACTERS_MAX:
+        raise StepFailed(
+            INPUT_INVALID,
+            f"`idempotency_key` gave {len(key)} characters, and {KEY_CHARACTERS_MAX} are the most",
+        )
+    return key
+
+
+def _evaluated(
+    template: Template,
+    prepared: Prepared,
+    task: Task,
+    vault: Vault,
+    opened: Opened,
+    secrets: Mapping[str, SecretText],
+) -> JsonValue:
+    source = TaskValues(task, prepared.plan, prepared.step, vault, opened)
+    names = build_names(prepared.plan, template.references, source)
+    if secrets:
+        names[SECRETS] = {name: secret.reveal() for name, secret in secrets.items()}
+    value = render(template, names)
+    if isinstance(value, ExprError):
+        # The engine's messages may quote a value.
+        raise StepFailed(EXPRESSION, Redactor(secrets.values()).text(str(value)))
+    return value
