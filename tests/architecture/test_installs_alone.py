@@ -4,6 +4,7 @@ Catches what this environment hides, where everything is installed: an undeclare
 generated files that a wheel lacks. It asks the package registry, so only CI runs it.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from headrace.dispatch.v1 import dispatch_service_pb2 as pb
 from tests.architecture.source import ROOT, members, settings_of
 from tests.architecture.test_dependencies import locked
+from tests.support.scheduler_peer import scheduler_peer
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,6 +40,18 @@ wanted = [name for name in names
 for name in wanted:
     importlib.import_module(name)
 print(len(wanted))
+"""
+
+
+SERVE_ONE = """
+import sys
+from headrace_worker import Worker, task
+
+@task
+async def double(number: int) -> int:
+    return 2 * number
+
+Worker("hr_live_key", sys.argv[1], [double]).run()
 """
 
 
@@ -110,9 +125,31 @@ def test_the_generated_modules_are_in_the_wheel_of_the_contracts(
     assert import_all(python, "headrace", cwd=tmp_path) > 5
 
 
-def test_a_workers_kit_brings_nothing_of_the_server(wheels: WheelHouse, tmp_path: Path) -> None:
+async def test_a_workers_kit_brings_nothing_of_the_server_and_serves_a_task(
+    wheels: WheelHouse, tmp_path: Path
+) -> None:
     python = wheels.install("headrace-worker", tmp_path / "venv")
     listed = run(UV, "pip", "list", "--format", "freeze", "--python", python, cwd=tmp_path)
     installed = {line.partition("==")[0] for line in listed.splitlines()}
-    assert "grpcio" in installed
+    assert {one for one in installed if one.startswith("headrace")} == {
+        "headrace-contracts",
+        "headrace-core",
+        "headrace-worker",
+    }
     assert installed & SERVER_PARTS == set()
+    async with scheduler_peer() as peer:
+        process = await asyncio.create_subprocess_exec(
+            python, "-I", "-c", SERVE_ONE, peer.address, cwd=tmp_path
+        )
+        await peer.until(lambda: peer.streams)
+        task = pb.Task(
+            attempt=pb.Attempt(partition=1, epoch=1, run="r", step="s", attempt=1),
+            executor=peer.stream.hello.executor,
+            lane="worker::double@1",
+            arguments=b'{"number": 21}',
+        )
+        peer.send(pb.WorkResponse(tasks=[task]))
+        await peer.until(peer.stream.results)
+        assert peer.stream.results()[0].output == b"42"
+        process.terminate()
+        assert await process.wait() == 0
