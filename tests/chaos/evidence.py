@@ -1,8 +1,11 @@
 """Gathers what the witnesses wrote: journals, executors' logs, history's words, the raw log."""
 
+import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,6 +30,9 @@ from tests.chaos.witnesses import (
 
 DATABASE = "headrace"
 PAGE = 500
+RETRY_S = 0.2
+UNAVAILABLE = 503
+PATIENCE_S = 30.0
 MIDDLES = 2
 """States asked of history at drawn events of a run, besides the one at its end."""
 
@@ -76,16 +82,16 @@ async def ask_history(
         found.rows.append(_row(run, listed.get(run), told))
         middles = [chance.randint(1, max(1, len(told))) for _ in range(MIDDLES)]
         for sequence in (0, *middles):
-            answer = await http.get(f"/v1/runs/{run}/state", params={"sequence": sequence})
-            said = answer.raise_for_status().json()
+            said = await _get(http, f"/v1/runs/{run}/state", sequence=sequence)
             found.states.append(HistorySaid(run, said["sequence"], said["state_hash"]))
     return found
 
 
 async def ask_usage(http: httpx.AsyncClient) -> Mapping[str, tuple[int, int]]:
-    answer = await http.get("/v1/usage", params={"from": "2000-01-01T00:00:00Z"})
+    """Of the last days: a campaign may begin before midnight."""
+    since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
     found: dict[str, tuple[int, int]] = {}
-    for row in answer.raise_for_status().json()["rows"]:
+    for row in (await _get(http, "/v1/usage", **{"from": since}))["rows"]:
         if row["model"] is None:
             runs, attempts = found.get(row["flow"], (0, 0))
             found[row["flow"]] = (runs + row["runs"], attempts + row["attempts"])
@@ -126,11 +132,26 @@ def _tasks(logs: Path) -> Iterator[TaskAccepted]:
         yield from tasks_accepted(path.read_bytes().splitlines())
 
 
+async def _get(http: httpx.AsyncClient, path: str, **parameters: str | int) -> Any:
+    """Asked again while a part is still on its way back from the last kill."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            answer = await http.get(path, params=parameters)
+            if answer.status_code != UNAVAILABLE:
+                return answer.raise_for_status().json()
+        except httpx.TransportError:
+            if time.monotonic() > give_up_s:
+                raise
+        if time.monotonic() > give_up_s:
+            raise TimeoutError(f"GET {path} was not answered within {PATIENCE_S:.0f} s")
+        await asyncio.sleep(RETRY_S)
+
+
 async def _listed(http: httpx.AsyncClient) -> AsyncIterator[Mapping[str, Any]]:
     cursor = ""
     while cursor is not None:
-        page = await http.get("/v1/runs", params={"limit": PAGE, "cursor": cursor})
-        document = page.raise_for_status().json()
+        document = await _get(http, "/v1/runs", limit=PAGE, cursor=cursor)
         for row in document["runs"]:
             yield row
         cursor = document["next_cursor"]
@@ -139,8 +160,7 @@ async def _listed(http: httpx.AsyncClient) -> AsyncIterator[Mapping[str, Any]]:
 async def _events(http: httpx.AsyncClient, run: str) -> AsyncIterator[Mapping[str, Any]]:
     after, more = 0, True
     while more:
-        page = await http.get(f"/v1/runs/{run}/events", params={"after": after, "limit": PAGE})
-        document = page.raise_for_status().json()
+        document = await _get(http, f"/v1/runs/{run}/events", after=after, limit=PAGE)
         for event in document["events"]:
             after = event["sequence"]
             yield event
