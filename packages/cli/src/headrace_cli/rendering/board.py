@@ -51,7 +51,8 @@ class Board:
         steps = [row for name, row in self._rows.items() if name != RUN]
         room = max(1, height - FRAME_LINES)
         shown = steps if len(steps) <= room else _most_urgent(steps, room)
-        names = min(STEP_COLUMNS_MAX, max((len(row.newest.step) for row in shown), default=0))
+        longest = max((len(row.newest.step) for row in shown), default=0)
+        names = min(STEP_COLUMNS_MAX, style.width // 3, longest)
         lines = [self._head(now_ms, style)]
         lines += (_line(row, names, now_ms, style) for row in shown)
         hidden = len(steps) - len(shown)

@@ -54,17 +54,12 @@ def step_remark(step: Document) -> str:
 
 def usage_line(run: Document) -> list[str]:
     """Tokens of all attempts by model; nothing where no model was asked."""
-    totals: dict[str, list[int]] = {}
-    for step in run.get("steps", {}).values():
-        for attempt in step.get("attempts", ()):
-            usage = attempt.get("usage")
-            if usage:
-                total = totals.setdefault(usage["model"], [0, 0])
-                total[0] += usage["input_tokens"]
-                total[1] += usage["output_tokens"]
     return [
-        _line("tokens", f"{model}: {read} read, {written} written")
-        for model, (read, written) in totals.items()
+        _line(
+            "tokens",
+            f"{used['model']}: {used['input_tokens']} read, {used['output_tokens']} written",
+        )
+        for used in run.get("usage", ())
     ]
 
 

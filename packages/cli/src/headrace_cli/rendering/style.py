@@ -55,7 +55,8 @@ class Style:
     def shorten(self, text: str, columns: int) -> str:
         if len(text) <= columns:
             return text
-        return text[: max(0, columns - len(self.cut))] + self.cut
+        kept = columns - len(self.cut)
+        return text[:kept] + self.cut if kept >= 0 else ""
 
 
 PLAIN = Style()
