@@ -15,17 +15,21 @@ from headrace_api_gateway.api.application import Application
 from headrace_api_gateway.api.http_server import serve_http
 from headrace_api_gateway.settings import GatewaySettings
 from headrace_api_gateway.wiring import assemble
+from headrace_connectors.api import vault_servicer
 from headrace_core.ids import RunId, TenantId
 from headrace_core.payload import Stored
-from headrace_runtime import definitions, keys, leases
+from headrace_runtime import definitions, keys, leases, tenant_secrets
 from headrace_runtime.address import Address
+from headrace_runtime.allowed_egress import AllowedEgress
 from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import Session, open_connection, open_pool
+from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
 from headrace_runtime.service import Life
 from headrace_runtime.telemetry import Logger
+from headrace_runtime.tenant_secrets import TenantSecrets
 from tests.integration.api_gateway.peers import ScriptedHistory, ScriptedScheduler
 from tests.support.postgres import PostgresForTests
 
@@ -46,6 +50,7 @@ async def _prepare(session: Session) -> None:
     await migrate(session, definitions.SCHEMA, definitions.migrations())
     await migrate(session, keys.SCHEMA, keys.migrations())
     await migrate(session, leases.SCHEMA, leases.migrations())
+    await migrate(session, tenant_secrets.SCHEMA, tenant_secrets.migrations())
 
 
 @dataclass
@@ -145,16 +150,17 @@ async def running(
     dsn: str, home: Path, scheduler: ScriptedScheduler, history: ScriptedHistory
 ) -> AsyncGenerator[Gateway]:
     keys.load_root_key(home / "root.key", create=True)
-    settings = GatewaySettings(
-        home=home,
-        postgres_dsn=SecretStr(dsn),
-        root_key_file=home / "root.key",
-        history=history.address,
-        admin_key_file=home / "admin.key",
-        body_bytes_max=300_000,
-    )
     logged: list[bytes] = []
-    async with asyncio.TaskGroup() as tasks:
+    async with vault_service(dsn, home) as connectors, asyncio.TaskGroup() as tasks:
+        settings = GatewaySettings(
+            home=home,
+            postgres_dsn=SecretStr(dsn),
+            root_key_file=home / "root.key",
+            history=history.address,
+            connectors=connectors,
+            admin_key_file=home / "admin.key",
+            body_bytes_max=300_000,
+        )
         life = Life(tasks, Logger("api-gateway", write=logged.append))
         async with assemble(settings, life) as application:
             server = await serve_http(application, settings.listen)
@@ -163,6 +169,20 @@ async def running(
             await gateway.close()
             life.stop()
             await server.stop()
+
+
+@asynccontextmanager
+async def vault_service(dsn: str, home: Path) -> AsyncGenerator[Address]:
+    """The real one, in the gateway's database."""
+    pool = await open_pool(dsn, application_name="tests")
+    secrets = TenantSecrets(pool, keys.load_root_key(home / "root.key"))
+    register = vault_servicer.register(secrets, AllowedEgress(pool))
+    server = await start_server(Address("127.0.0.1", 0), [register])
+    try:
+        yield server.address
+    finally:
+        await server.stop(0)
+        await pool.close()
 
 
 async def lease_all(dsn: str, address: Address | None) -> None:

@@ -27,6 +27,7 @@ PLACES = {
     "step": "manager",
     "tenant": "other",
     "key": "0123456789ab",
+    "secret": "shop_db",
 }
 PUBLIC_PATHS = {"/livez", "/readyz", "/metrics", "/openapi.json", "/docs"}
 

@@ -11,6 +11,7 @@ class GatewaySettings(ServiceSettings):
     service: ClassVar[str] = "api-gateway"
 
     history: ListenAddress = Field(description="host:port of the history service")
+    connectors: ListenAddress = Field(description="host:port of the connectors service")
     admin_key_file: LocalPath | None = Field(
         default=None, description="file with the first administrator's key; written if absent"
     )

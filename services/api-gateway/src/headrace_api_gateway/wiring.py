@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace_api_gateway.adapters.admin_key_file import KeyFile
+from headrace_api_gateway.adapters.connectors import ConnectorsClient
 from headrace_api_gateway.adapters.control import PostgresScheduleNames, ping
 from headrace_api_gateway.adapters.flows import PublishedFlows
 from headrace_api_gateway.adapters.history import HistoryClient
@@ -20,12 +21,14 @@ from headrace_api_gateway.api.problem import Problems
 from headrace_api_gateway.api.run_routes import RunRoutes
 from headrace_api_gateway.api.start_run import StartRunRoute
 from headrace_api_gateway.api.tenant_routes import TenantRoutes
+from headrace_api_gateway.api.vault_routes import VaultRoutes
 from headrace_api_gateway.api.workflow_routes import WorkflowRoutes
 from headrace_api_gateway.app.authentication import Authenticator
 from headrace_api_gateway.app.controlling import Controlling
 from headrace_api_gateway.app.onboarding import Onboarding
 from headrace_api_gateway.app.publishing import Publishing
 from headrace_api_gateway.app.starting import Starting
+from headrace_api_gateway.app.vault import NamedTenants
 from headrace_api_gateway.settings import GatewaySettings
 from headrace_runtime import definitions, keys
 from headrace_runtime.address import Address
@@ -71,6 +74,8 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
         keyring = Keyring(data_keys, LocalBlobs(settings.home / "blobs"), SystemClock())
         history = HistoryClient(settings.history)
         closing.push_async_callback(history.close)
+        connectors = ConnectorsClient(settings.connectors)
+        closing.push_async_callback(connectors.close)
         schedulers = Schedulers(Owners(pool), life.log)
         closing.push_async_callback(schedulers.close)
         loops = (
@@ -79,7 +84,10 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
             life.keep("data keys", _renew_data_keys(onboarding, life.log)),
         )
         closing.push_async_callback(_end, loops)
-        yield _application(settings, pool, keyring, onboarding, history, schedulers, life.log)
+        vault = VaultRoutes(connectors, NamedTenants(Tenants(pool)))
+        yield _application(
+            settings, pool, keyring, onboarding, history, schedulers, vault, life.log
+        )
 
 
 async def _end(loops: Sequence[asyncio.Task[None]]) -> None:
@@ -95,6 +103,7 @@ def _application(
     onboarding: Onboarding,
     history: HistoryClient,
     schedulers: Schedulers,
+    vault: VaultRoutes,
     log: Logger,
 ) -> Application:
     clock = SystemClock()
@@ -119,6 +128,7 @@ def _application(
         RunRoutes(history, Controlling(schedulers, history, flows, clock)),
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),
+        vault,
         Probes(
             {
                 "database": lambda: ping(pool),

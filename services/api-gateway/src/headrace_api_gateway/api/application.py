@@ -14,6 +14,7 @@ from headrace_api_gateway.api.run_routes import RunRoutes
 from headrace_api_gateway.api.start_run import PATH as RUNS
 from headrace_api_gateway.api.start_run import StartRunRoute
 from headrace_api_gateway.api.tenant_routes import TenantRoutes
+from headrace_api_gateway.api.vault_routes import VaultRoutes
 from headrace_api_gateway.api.workflow_routes import WorkflowRoutes
 from headrace_api_gateway.metrics import count
 
@@ -44,6 +45,7 @@ def build_application(
     runs: RunRoutes,
     workflows: WorkflowRoutes,
     tenants: TenantRoutes,
+    vault: VaultRoutes,
     probes: Probes,
 ) -> Application:
     api = FastAPI(
@@ -54,6 +56,7 @@ def build_application(
     runs.add_to(api)
     workflows.add_to(api)
     tenants.add_to(api)
+    vault.add_to(api)
     probes.add_to(api)
     add_documentation(api)
     api.router.routes += [start, live]

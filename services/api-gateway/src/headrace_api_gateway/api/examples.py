@@ -95,6 +95,10 @@ MADE_KEY: dict[str, Any] = {
     **KEY,
     "key": "hr_live_0123456789ab_<32 letters, shown once>_<checksum>",
 }
+SECRET_VALUE: dict[str, Any] = {"value": "postgresql://reader:password@db.example.com/shop"}
+SET_SECRET: dict[str, Any] = {"name": "shop_db", "version": 2}
+SECRET: dict[str, Any] = {**SET_SECRET, "set_at": "2026-11-25T12:00:00.000Z"}
+PAIR: dict[str, Any] = {"host": "db.internal", "port": 5432}
 PROBLEM: dict[str, Any] = {
     "type": "docs/errors/HR-2005.md",
     "title": "Invalid input",

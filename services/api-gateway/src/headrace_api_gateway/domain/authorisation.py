@@ -14,12 +14,14 @@ class Permission(StrEnum):
     WORKFLOWS_READ = "workflows.read"
     WORKFLOWS_PUBLISH = "workflows.publish"
     TASKS_SERVE = "tasks.serve"
+    SECRETS_ADMIN = "secrets.admin"
+    EGRESS_ADMIN = "egress.admin"
     TENANTS_ADMIN = "tenants.admin"
 
 
 class Role(StrEnum):
-    """`admin` manages tenants and their keys and belongs to none of them; `worker` serves tasks and
-    sees nothing else."""
+    """`admin` manages tenants and their keys and belongs to none of them; `editor` administers its
+    own tenant; `worker` serves tasks and sees nothing else."""
 
     VIEWER = "viewer"
     STARTER = "starter"
@@ -38,6 +40,8 @@ PERMISSIONS = {
         Permission.RUNS_CONTROL,
         Permission.WORKFLOWS_PUBLISH,
         Permission.TASKS_SERVE,
+        Permission.SECRETS_ADMIN,
+        Permission.EGRESS_ADMIN,
     },
     Role.WORKER: frozenset({Permission.TASKS_SERVE}),
     Role.ADMIN: frozenset({Permission.TENANTS_ADMIN}),
