@@ -159,7 +159,11 @@ class FlowRun(Harness):
         return self._told(self.state.error)
 
     def open(self, stored: Stored) -> Any:
-        return None if stored == NOTHING else self.opened(stored)
+        """What anybody who may fetch can read."""
+        if stored == NOTHING:
+            return None
+        self.vault.fetch(stored)
+        return self.opened(stored)
 
     def _told(self, error: StepError | None) -> tuple[str, str]:
         assert error is not None, "there is no error"

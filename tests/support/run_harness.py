@@ -15,7 +15,7 @@ from headrace_core.ids import (
 )
 from headrace_core.partition.events import PartitionEvent
 from headrace_core.partition.state import PartitionState
-from headrace_core.payload import NOTHING, Stored
+from headrace_core.payload import NOTHING, BlobMissingHere, Stored
 from headrace_core.run.apply import apply_turn
 from headrace_core.run.events import RunEvent, StepAssigned, StepError
 from headrace_core.run.state import RunState
@@ -181,7 +181,13 @@ class Harness:
     def decide(self, decide: Callable[[RunTurn], Rejection | None]) -> Rejection | None:
         """One turn by any decision of the domain."""
         turn = RunTurn(self.state, self.plan, self.vault, self.partition, self.now_ms, 8)
-        rejection = decide(turn)
+        try:
+            rejection = decide(turn)
+        except BlobMissingHere as missing:
+            # As the loop does: nothing was decided yet, so it is fetched and asked again.
+            assert not turn.events, "a decision was half taken"
+            self.vault.fetch(missing.stored)
+            return self.decide(decide)
         if rejection is not None:
             assert not turn.events, "a rejection changes nothing"
             return rejection

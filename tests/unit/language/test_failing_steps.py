@@ -12,7 +12,9 @@ from headrace_core.run.status import CancelCause, RunStatus, StepStatus
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.resolution import Catalogue, FlowDescriptor
 from headrace_scheduler.domain import commands as cmd
-from headrace_scheduler.domain.effects import CloseRow, SetTimer
+from headrace_scheduler.domain.decision import Reason, Rejection
+from headrace_scheduler.domain.effects import CancelAttempt, CloseRow, FetchPayload, SetTimer
+from headrace_scheduler.domain.recovery import effects_of_run
 from tests.support.flow_run import Called, Fails, FlowRun, Outside, compiled, example
 from tests.support.run_harness import RUN, TENANT
 
@@ -351,3 +353,96 @@ def test_edges_are_logged_once_whatever_fails() -> None:
     run = FlowRun(flow("  a: {set: {}}\n  b: {needs: [a], fail: {message: no}}")).begin()
     ready = [one for one in run.events if isinstance(one, StepReady) and one.step == "b"]
     assert [edge.source for one in ready for edge in one.edges] == ["a"]
+
+
+# Races with rows, takeovers and payloads that are away.
+
+
+def close_row(run: FlowRun, attempt: int, verdict: cmd.RowVerdict) -> Rejection | None:
+    return run.when(cmd.CloseByRow(run=RUN, step=StepKey("a"), attempt=attempt, verdict=verdict))
+
+
+def test_a_step_given_out_again_while_its_row_was_closed_still_ends_by_its_deadline() -> None:
+    run = FlowRun(pay("deadline: 1m")).begin()
+    first = run.assign("a")
+    run.when(cmd.LoseAttempt(run=RUN, step=first.step, attempt=1))
+    fire(run, cmd.TimerKind.STEP_DEADLINE)
+    assert run.ready() == ["a"], "the row of the first attempt has the word"
+    run.assign("a")
+    assert close_row(run, 1, cmd.RowVerdict.NO_EFFECT) is None
+    assert run.status("a") is StepStatus.RUNNING
+    assert [one.attempt for one in run.effects if isinstance(one, CloseRow)] == [1, 2]
+    close_row(run, 2, cmd.RowVerdict.NO_EFFECT)
+    assert run.why()[0] == "timeout.deadline"
+
+
+def test_the_row_of_an_attempt_that_is_over_says_nothing_about_the_next() -> None:
+    run = FlowRun(pay("deadline: 1m")).begin()
+    first = run.assign("a")
+    run.when(cmd.LoseAttempt(run=RUN, step=first.step, attempt=1))
+    run.assign("a")
+    rejection = close_row(run, 1, cmd.RowVerdict.DONE)
+    assert rejection is not None and rejection.reason is Reason.LATE
+    assert run.status("a") is StepStatus.RUNNING
+
+
+def test_a_new_owner_gives_each_item_its_deadline_and_the_fan_out_none() -> None:
+    run = FlowRun(flow(EACH.format("deadline: 1m"), LIST)).begin({"list": [1, 2]})
+    again = [one for one in effects_of_run(run.state, run.plan) if isinstance(one, SetTimer)]
+    assert sorted(one.step for one in again) == ["each[0]", "each[1]"]
+    stale = cmd.FireTimer(
+        run=RUN,
+        step=StepKey("each"),
+        kind=cmd.TimerKind.STEP_DEADLINE,
+        due_ms=run.now_ms + 60_000,
+    )
+    run.now_ms += 60_000
+    assert run.when(stale) is not None
+    assert run.status("each") is StepStatus.WAITING
+
+
+def test_a_new_owner_stops_what_the_last_one_had_to_stop() -> None:
+    plan = flow("  a: {uses: worker.pay@1}\n  b: {uses: worker.ship@1}", "on_failure: cancel")
+    run = FlowRun(plan).begin()
+    run.assign("b")
+    run.fail("a")
+    assert run.status("b") is StepStatus.RUNNING, "its row has the word"
+    run.effects.clear()
+    run.when(cmd.ContinueRun(run=RUN))
+    assert [one.step for one in run.effects if isinstance(one, CancelAttempt)] == ["b"]
+
+
+LARGE = "x" * 70_000
+
+
+@pytest.mark.parametrize(
+    "failing_step",
+    [
+        "set: {x: '${{ steps.big.output.nothing }}'}",
+        "fail: {message: no}",
+        "when: steps.big.output.nothing, set: {}",
+        "uses: worker.pay@1",
+        "foreach: {in: '[1, 2]', as: x}, uses: worker.pay@1",
+        "foreach: {in: '[1, 2]', as: x, key: 'string(1)'}, uses: worker.pay@1",
+    ],
+)
+def test_a_replacement_waits_for_what_it_is_made_of(failing_step: str) -> None:
+    plan = flow(
+        "  big: {uses: worker.big@1}\n"
+        f"  a: {{needs: [big], {failing_step}, "
+        "on_error: {output: '${{ steps.big.output.text }}'}}"
+    )
+
+    def big(call: Called) -> Any:
+        return {"text": LARGE}
+
+    outside = {"big": big, "pay": failing("http.500")}
+    run = FlowRun(plan, outside=outside).begin()
+    for _ in range(3):
+        for fetch in [one for one in run.effects if isinstance(one, FetchPayload)]:
+            run.vault.fetch(fetch.stored)
+        run.when(cmd.ContinueRun(run=RUN))
+        run.go_on()
+    assert run.state.status is RunStatus.SUCCEEDED
+    assert run.output_of("a") == LARGE
+    assert run.refolded() == run.state

@@ -22,9 +22,12 @@ INLINE_BYTES_MAX = 65_536
 """Larger JSON goes to the blob store and the payload becomes a reference to it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(eq=False, slots=True)
 class BlobMissingHere(Exception):
-    """The content of a reference is not at hand: fetch it, then decide again."""
+    """The content of a reference is not at hand: fetch it, then decide again.
+
+    Not frozen: whoever passes an exception on may set its traceback.
+    """
 
     run: RunId
     stored: Stored

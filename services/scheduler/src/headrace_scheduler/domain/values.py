@@ -94,9 +94,11 @@ class StateValues:
         if self._key is None:
             return None
         name, index = step_of(self._key)
+        if index is None:
+            return None
         foreach = self._plan.steps[name].foreach
         fan_out = self._run.steps[StepKey(name)].fan_out
-        if index is None or foreach is None or fan_out is None:
+        if foreach is None or fan_out is None:
             return None
         pairs = cast("list[tuple[str, JsonValue]]", self._open(fan_out.items))
         return foreach.alias, pairs[index][1]
