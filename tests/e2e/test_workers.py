@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -259,6 +260,28 @@ def test_a_worker_cannot_end_or_lose_another_tenants_attempt(suite: Suite, tmp_p
             document = ended(victim.client, run)
             assert document["output"] == {"value": "attempt 1"}
             assert len(document["steps"]["hang"]["attempts"]) == 1
+
+
+def test_what_a_worker_says_is_checked_and_sealed_before_it_is_believed(site: Site) -> None:
+    """A client of its own that speaks the protocol badly."""
+    publish(site.client, ECHO)
+    run = begin(site.client, "echo", {"value": "x"})
+    key, requests = site.key()["key"], queue.SimpleQueue[pb.WorkRequest | None]()
+    hello = pb.Hello(executor="raw", api_key=key, lanes=[f"worker:{site.name}:echo@1"])
+    credit = pb.Credit(lane=hello.lanes[0], count=1)
+    requests.put(pb.WorkRequest(hello=hello, credits=[credit]))
+    with grpc.insecure_channel(site.suite.said["worker_address"]) as channel:
+        responses = DispatchServiceStub(channel).Work(iter(requests.get, None))
+        task = next(one for message in responses for one in message.tasks)
+        assert (task.arguments, task.input, list(task.values)) == (b'{"value":"x"}', b"", [])
+        assert (task.executor, task.lane) == ("raw", hello.lanes[0])
+        said = pb.Result(attempt=task.attempt, outcome=pb.OUTCOME_SUCCEEDED, output=b"{not json")
+        requests.put(pb.WorkRequest(results=[said]))
+        next(one for message in responses for one in message.acknowledgements)
+        requests.put(None)
+    document = ended(site.client, run)
+    assert (document["status"], document["error"]["type"]) == ("failed", "output.invalid")
+    assert "not JSON" in document["error"]["message"]
 
 
 def test_a_worker_that_is_killed_in_mid_task_is_followed_by_another_attempt(site: Site) -> None:
