@@ -104,6 +104,8 @@ async def test_usage_is_asked_for_a_span_of_time(gateway: Gateway) -> None:
     answer = await client.get("/v1/usage?from=2026-11-01T00:00:00Z")
     assert answer.json() == {"rows": []}
     assert gateway.history.asked[-1].from_ms == 1_793_491_200_000
+    await client.get("/v1/usage?to=2026-11-30T00:00:00")
+    assert gateway.history.asked[-1].from_ms == 1_793_404_800_000, "30 days where nothing is said"
 
 
 async def test_a_cancel_is_durable_when_it_is_answered(gateway: Gateway) -> None:

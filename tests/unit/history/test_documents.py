@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from headrace_contracts.codec import RUN_EVENTS
 from headrace_core.errors import KeyErased, PayloadTampered
-from headrace_core.ids import RunId, StepKey
+from headrace_core.ids import RunId, StepKey, item_key
 from headrace_core.payload import Stored, Vault
 from headrace_core.run import events as ev
 from headrace_core.run.replay import StoredTurn, replay
@@ -129,6 +129,42 @@ def test_a_run_shows_its_payloads_errors_attempts_and_waits() -> None:
             ],
         }
     }
+
+
+def test_a_run_says_what_all_its_attempts_consumed_by_model() -> None:
+    each, error = StepKey("each"), ev.StepError(type="http.429")
+    used = [
+        ev.Usage(model=model, input_tokens=read, output_tokens=1, duration_ms=9)
+        for model, read in (("small", 10), ("small", 20), ("large", 5))
+    ]
+    first, second = item_key(each, 0), item_key(each, 1)
+    document = shown(
+        [
+            (
+                started(),
+                ready("each"),
+                ev.ItemsExpanded(step=each, count=2, items=sealed([["0", "a"], ["1", "b"]])),
+                ev.ItemsRefilled(step=each, first=0, count=2),
+                assigned(first),
+                assigned(second),
+            ),
+            (
+                ev.StepRetryScheduled(
+                    step=first, attempt=1, error=error, due_ms=START_MS, usage=used[0]
+                ),
+                ready(first),
+                assigned(first, 2),
+            ),
+            (ev.StepSucceeded(step=first, attempt=2, usage=used[1]),),
+            (ev.StepFailed(step=second, error=error, attempt=1, usage=used[2]),),
+        ]
+    )
+    sums = [
+        (one["model"], one["calls"], one["input_tokens"], one["output_tokens"])
+        for one in document["usage"]
+    ]
+    assert sums == [("large", 1, 5, 1), ("small", 2, 30, 2)]
+    assert shown(failing_run())["usage"] == []
 
 
 def test_a_fan_out_shows_counts_and_errors_and_not_every_item() -> None:

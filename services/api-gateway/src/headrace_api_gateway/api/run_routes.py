@@ -1,7 +1,7 @@
 """Runs: read, list, events, state, export, cancel, approve, usage."""
 
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 import orjson
@@ -20,6 +20,7 @@ JSON, JSON_LINES = "application/json", "application/jsonl"
 READ, CONTROL = needs(Permission.RUNS_READ), needs(Permission.RUNS_CONTROL)
 Run = Annotated[str, Path(examples=[examples.RUN_ID])]
 Sequence = Annotated[int, Query(ge=0)]
+USUAL_SPAN = timedelta(days=30)
 
 
 class CancelBody(BaseModel):
@@ -170,9 +171,11 @@ class RunRoutes:
         start: Annotated[datetime | None, Query(alias="from")] = None,
         end: Annotated[datetime | None, Query(alias="to")] = None,
     ) -> Response:
-        to_ms = _ms(end) or _ms(datetime.now(UTC))
+        """Of the last 30 days where nothing else is said."""
+        end = end or datetime.now(UTC)
+        from_ms = _ms(start or end - USUAL_SPAN)
         return Response(
-            await self._history.usage(caller.tenant, _ms(start), to_ms), media_type=JSON
+            await self._history.usage(caller.tenant, from_ms, _ms(end)), media_type=JSON
         )
 
 

@@ -147,6 +147,7 @@ def run_document(
         "input": payloads.show(state.input),
         "output": payloads.show(state.output),
         "error": _run_error(state, payloads),
+        "usage": consumed(timeline),
         "sequence": state.sequence,
         "time": time_text(state.time_ms),
         "steps": {
@@ -265,6 +266,25 @@ def _attempt(attempt: Attempt) -> Document:
         "error_type": attempt.error_type or None,
         "usage": attempt.usage and metering_document(attempt.usage),
     }
+
+
+def consumed(timeline: Timeline) -> list[Document]:
+    """What all attempts of the run consumed, by model; also those of items that have ended."""
+    totals: dict[str, UsageDelta] = {}
+    for step in timeline.values():
+        for attempt in step.attempts:
+            if attempt.usage is not None:
+                totals.setdefault(attempt.usage.model, UsageDelta()).add(attempt.usage)
+    return [
+        {
+            "model": model,
+            "calls": total.calls,
+            "input_tokens": total.input_tokens,
+            "output_tokens": total.output_tokens,
+            "cost_micros": total.cost_micros,
+        }
+        for model, total in sorted(totals.items())
+    ]
 
 
 def metering_document(usage: Usage) -> Document:

@@ -32,6 +32,13 @@ class UsageDelta:
     output_tokens: int = 0
     cost_micros: int = 0
 
+    def add(self, consumed: ev.Usage) -> None:
+        """One more call."""
+        self.calls += 1
+        self.input_tokens += consumed.input_tokens
+        self.output_tokens += consumed.output_tokens
+        self.cost_micros += consumed.cost_micros
+
 
 UsageDeltas = MutableMapping[UsageKey, UsageDelta]
 
@@ -61,8 +68,4 @@ def _meter(usage: UsageDeltas, day: int, flow: str, event: ev.RunEvent) -> None:
     consumed: ev.Usage | None = getattr(event, "usage", None)
     if consumed is None:
         return
-    delta = usage.setdefault(UsageKey(day, flow, consumed.model), UsageDelta())
-    delta.calls += 1
-    delta.input_tokens += consumed.input_tokens
-    delta.output_tokens += consumed.output_tokens
-    delta.cost_micros += consumed.cost_micros
+    usage.setdefault(UsageKey(day, flow, consumed.model), UsageDelta()).add(consumed)
