@@ -18,17 +18,17 @@ from headrace_core.run.events import StepError
 from headrace_core.run.state import RunState
 from headrace_core.run.status import RunStatus, StepStatus
 from headrace_core.workflow.compile import compile_definition
-from headrace_core.workflow.expression import ExprError, render
 from headrace_core.workflow.fault import render_faults
 from headrace_core.workflow.inputs import checked_inputs
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.plan_json import plan_from_json, plan_to_json
 from headrace_core.workflow.resolution import Catalogue, FlowDescriptor
-from headrace_core.workflow.template import JsonValue, Template
-from headrace_core.workflow.values import build_names
+from headrace_executor.app.evaluated import arguments_of, outside_key
 from headrace_executor.app.failures import StepFailed
+from headrace_executor.app.prepared import Prepared, action_at
 from headrace_executor.app.steps.transform import DataTransform
-from headrace_executor.app.values import Opened, TaskValues
+from headrace_executor.app.values import Opened
+from headrace_runtime.secret_text import SecretText
 from headrace_scheduler.api.task_stream import fill_task
 from headrace_scheduler.app.ports import Assignment
 from headrace_scheduler.app.preparing import child_input
@@ -76,7 +76,7 @@ class Called:
     step: str
     action: str
     arguments: Mapping[str, Any]
-    key: str | None
+    key: str
     timeout_ms: int
 
 
@@ -176,12 +176,7 @@ class FlowRun(Harness):
         action = self.action_of(effect.step)
         if not action.startswith("data.") and action not in self.outside:
             return
-        done = self.assign(effect.step)
-        task = self.task_of(done, effect.lane)
-        if action.startswith("data."):
-            self.when(self._transformed(task, done, action))
-        else:
-            self.when(self._answered(task, done, action))
+        self.when(self._answered(self.assign(effect.step), effect.lane))
 
     def action_of(self, key: StepKey) -> str:
         step = self.plan.steps[step_of(key)[0]]
@@ -207,47 +202,30 @@ class FlowRun(Harness):
         fill_task(response.tasks.add(), assignment, self.plan)
         return decode(pb.WorkResponse.FromString(response.SerializeToString())).tasks[0]
 
-    def _transformed(self, task: Task, done: cmd.CompleteStep, action: str) -> cmd.CompleteStep:
-        arguments = self._rendered(task, self._arguments(task))
-        if isinstance(arguments, ExprError):
-            return self._failure(done, Fails("expr.error", str(arguments)))
-        try:
-            output = DataTransform().run(action, arguments)
-        except StepFailed as failed:
-            return self._failure(done, Fails(failed.error_type, failed.message))
-        return _completion(done, cmd.Outcome.SUCCEEDED, self.sealed(output))
-
-    def _answered(self, task: Task, done: cmd.CompleteStep, action: str) -> cmd.CompleteStep:
+    def _answered(self, done: cmd.CompleteStep, lane: str) -> cmd.CompleteStep:
+        """By the executor's own code as far as no outside is needed."""
+        task = self.task_of(done, lane)
         step = self.plan.steps[step_of(done.step)[0]]
-        arguments = self._rendered(task, self._arguments(task))
-        key = self._rendered(task, step.idempotency_key)
-        if isinstance(arguments, ExprError) or isinstance(key, ExprError):
-            said = str(arguments if isinstance(arguments, ExprError) else key)
-            return self._failure(done, Fails("expr.error", said))
-        called = Called(
-            done.step,
-            action,
-            cast("Mapping[str, Any]", arguments),
-            cast("str | None", key),
-            task.timeout_ms,
-        )
-        self.calls.append(called)
-        answer = self.outside[action](called)
+        template = step.fallback[task.fallback - 1].arguments if task.fallback else step.arguments
+        prepared = Prepared(self.plan, step, template, action_at(self.plan, task))
+        assert prepared.action is not None, "only calls are given out"
+        name, secrets = prepared.action.name, self.secrets
+        texts = {one: SecretText(one, value) for one, value in secrets.items()}
+        try:
+            arguments = arguments_of(prepared, task, self.vault, Opened(), texts)
+            if name.startswith("data."):
+                answer: Any = DataTransform().run(name, arguments)
+            else:
+                key = outside_key(prepared, task, self.vault, Opened())
+                fields = cast("Mapping[str, Any]", arguments)
+                called = Called(done.step, name, fields, key, task.timeout_ms)
+                self.calls.append(called)
+                answer = self.outside[name](called)
+        except StepFailed as failed:
+            answer = Fails(failed.error_type, failed.message)
         if isinstance(answer, Fails):
             return self._failure(done, answer)
         return _completion(done, cmd.Outcome.SUCCEEDED, self.sealed(answer))
-
-    def _arguments(self, task: Task) -> Template | None:
-        step = self.plan.steps[step_of(task.attempt.step)[0]]
-        return step.fallback[task.fallback - 1].arguments if task.fallback else step.arguments
-
-    def _rendered(self, task: Task, template: Template | None) -> JsonValue | ExprError:
-        if template is None:
-            return None
-        step = self.plan.steps[step_of(task.attempt.step)[0]]
-        source = TaskValues(task, self.plan, step, self.vault, Opened())
-        names = build_names(self.plan, template.references, source)
-        return render(template, {**names, "secrets": dict(self.secrets)})
 
     def _failure(self, done: cmd.CompleteStep, fails: Fails) -> cmd.CompleteStep:
         error = StepError(type=fails.type, message=self.sealed(fails.message))
