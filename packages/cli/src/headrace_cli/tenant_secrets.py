@@ -81,4 +81,7 @@ def read_secret_value(from_file: Path | None, name: str) -> str:
 
 
 def _path(name: str) -> str:
+    if "/" in name:
+        # It would be another address of the API, however it is quoted.
+        raise typer.BadParameter(f"{name!r} is no name of a secret: it holds a slash.")
     return f"{PATH}/{quote(name, safe='')}"

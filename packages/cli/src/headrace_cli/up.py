@@ -40,6 +40,7 @@ class Suite:
         self._options = options
         self._say = say
         self._stopping = False
+        self._announced = False
         self.home: Home = open_home(options.home)
         self._postgres: EmbeddedPostgres | None = None
         self._services: Sequence[ServiceProcess] = ()
@@ -83,7 +84,9 @@ class Suite:
             self._postgres.stop()
         self._services = ()
         self._postgres = None
-        self.home.processes_file.unlink(missing_ok=True)
+        if self._announced:
+            # Else it is that of another suite, because of which this one did not start.
+            self.home.processes_file.unlink(missing_ok=True)
 
     def ask_to_stop(self, signum: int, frame: FrameType | None) -> None:
         """As a signal handler."""
@@ -204,6 +207,7 @@ class Suite:
         draft = self.home.processes_file.with_suffix(".draft")
         draft.write_text(json.dumps(document, indent=1), encoding="utf-8")
         draft.replace(self.home.processes_file)
+        self._announced = True
 
 
 def stop_on_signals(suite: Suite) -> None:

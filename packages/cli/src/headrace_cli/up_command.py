@@ -54,6 +54,7 @@ def up(
         console.answer_json(summary)
     else:
         console.answer(f"API        {summary['api']}   (documentation: {summary['api']}/docs)")
+        console.answer(f"Workers    {summary['worker_address']}")
         console.answer(f"Admin key  {summary['admin_key']}")
         console.answer(f"Home       {summary['home']}   (logs in {summary['home']}/logs)")
         console.answer("Ctrl-C stops everything; started again, unfinished runs go on.")
