@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from headrace_core.errors import InvalidInput
+from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey, TenantId
 from headrace_worker import Context, Worker, task
 from headrace_worker.arguments import ArgumentsRefused, Parameters
 from headrace_worker.messages import Attempt, Task
@@ -30,12 +31,18 @@ async def never_noted(payload: bytes) -> None:
 
 
 def context() -> Context:
-    attempt: Any = Attempt(3, 2, "acme", "r", "read[17]", 4, 5)  # pyright: ignore[reportArgumentType] plain text
-    key: Any = "the key"
-    return Context(
-        Task(attempt, *[""] * 5, timeout_ms=1_500, idempotency_key=key),  # pyright: ignore[reportArgumentType] unused
-        never_noted,
+    attempt = Attempt(3, 2, TenantId("acme"), RunId("r"), StepKey("read[17]"), 4, 5)
+    task = Task(
+        attempt,
+        executor=ExecutorId("me"),
+        offset=1,
+        plan=PlanHash("p"),
+        flow="thumbnails",
+        lane="worker::resize@1",
+        timeout_ms=1_500,
+        idempotency_key="the key",
     )
+    return Context(task, never_noted)
 
 
 def bound(function: Callable[..., Any], fields: Any) -> dict[str, Any]:
