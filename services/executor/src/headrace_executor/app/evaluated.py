@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 
 from headrace_core.payload import Vault
-from headrace_core.workflow.expression import ExprError, render
-from headrace_core.workflow.template import JsonValue, Template
+from headrace_core.workflow.expression import ExprError, Names, evaluate, render
+from headrace_core.workflow.template import JsonValue, Template, expressions_of
 from headrace_core.workflow.values import build_names
 from headrace_executor.app.failures import EXPRESSION, INPUT_INVALID, StepFailed
 from headrace_executor.app.prepared import Prepared
@@ -31,7 +31,10 @@ def arguments_of(
     """Raises StepFailed, and what opening a payload raises."""
     if prepared.template is None:
         return {}
-    return _evaluated(prepared.template, prepared, task, vault, opened, secrets)
+    names = _names(prepared.template, prepared, task, vault, opened)
+    if secrets:
+        names[SECRETS] = {name: secret.reveal() for name, secret in secrets.items()}
+    return _rendered(prepared.template, names, secrets)
 
 
 def outside_key(prepared: Prepared, task: Task, vault: Vault, opened: Opened) -> str:
@@ -43,7 +46,11 @@ def outside_key(prepared: Prepared, task: Task, vault: Vault, opened: Opened) ->
         return ""
     if template is None:
         return EffectKey.of(attempt.tenant, attempt.run, attempt.step, task.fallback).outside()
-    value = _evaluated(template, prepared, task, vault, opened, NO_SECRETS)
+    names = _names(template, prepared, task, vault, opened)
+    value = _rendered(template, names)
+    if any(evaluate(part, names) in (None, "") for part in expressions_of(template.node)):
+        # "order-" would be the key of every order that has no number.
+        raise StepFailed(INPUT_INVALID, "an expression of `idempotency_key` gave nothing")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
@@ -59,18 +66,16 @@ def outside_key(prepared: Prepared, task: Task, vault: Vault, opened: Opened) ->
     return key
 
 
-def _evaluated(
-    template: Template,
-    prepared: Prepared,
-    task: Task,
-    vault: Vault,
-    opened: Opened,
-    secrets: Mapping[str, SecretText],
-) -> JsonValue:
+def _names(
+    template: Template, prepared: Prepared, task: Task, vault: Vault, opened: Opened
+) -> dict[str, JsonValue]:
     source = TaskValues(task, prepared.plan, prepared.step, vault, opened)
-    names = build_names(prepared.plan, template.references, source)
-    if secrets:
-        names[SECRETS] = {name: secret.reveal() for name, secret in secrets.items()}
+    return build_names(prepared.plan, template.references, source)
+
+
+def _rendered(
+    template: Template, names: Names, secrets: Mapping[str, SecretText] = NO_SECRETS
+) -> JsonValue:
     value = render(template, names)
     if isinstance(value, ExprError):
         # The engine's messages may quote a value.
