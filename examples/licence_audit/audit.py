@@ -13,6 +13,7 @@ from examples.licence_audit.stage import Platform, wait_for
 from headrace_cli.api_client import ApiClient, Target
 from headrace_cli.live import follow
 from headrace_runtime.postgres.embedded import running_dsn
+from headrace_runtime.postgres.roles import DATABASE
 
 TENANT = "licence-audit"
 OWNER = "release-manager"
@@ -100,4 +101,5 @@ class Audit:
 
 
 def superuser_dsn(home: Path) -> str:
-    return os.environ.get("HEADRACE_POSTGRES_DSN") or running_dsn(home)
+    """Of the database that the platform uses."""
+    return os.environ.get("HEADRACE_POSTGRES_DSN") or running_dsn(home, DATABASE)

@@ -165,11 +165,12 @@ class Demonstration:
             for asked, given in zip(output["asked"], output["answers"], strict=True)
         ]
         self._display.table(["package", "declared", "the model says"], rows)
-        usage = document["usage"]
-        self._display.say(
-            f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out; its word decides "
-            "nothing: these packages count as unclear."
-        )
+        for used in document["usage"]:
+            self._display.say(
+                f"{used['calls']} calls of {used['model']}: {used['input_tokens']} tokens in, "
+                f"{used['output_tokens']} out"
+            )
+        self._display.say("Its word decides nothing: these packages count as unclear.")
 
     def _show_report(self, document: Mapping[str, Any]) -> None:
         self._display.title("The report, as the receiver got it")
