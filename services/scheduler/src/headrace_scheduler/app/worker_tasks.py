@@ -206,7 +206,7 @@ def _arguments(fields: JsonValue) -> bytes:
         fields = {}
     if not isinstance(fields, Mapping):
         raise _AttemptFailed("expr.error", "`with` must be an object")
-    json = orjson.dumps(fields)
+    json = _json(fields)
     if len(json) > PAYLOAD_BYTES_MAX:
         message = f"`with` is {len(json)} bytes; a worker is given {PAYLOAD_BYTES_MAX} at most"
         raise _AttemptFailed("input.invalid", message)
@@ -216,7 +216,15 @@ def _arguments(fields: JsonValue) -> bytes:
 def _key_text(value: JsonValue) -> str:
     if value is None:
         return ""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else _json(value).decode()
+
+
+def _json(value: JsonValue) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError as fault:
+        # A whole number beyond 64 bits, or text that no encoding takes.
+        raise _AttemptFailed("input.invalid", f"a value cannot be sent as JSON: {fault}") from fault
 
 
 def _sealed(vault: Vault, command: cmd.CompleteStep) -> cmd.CompleteStep:
