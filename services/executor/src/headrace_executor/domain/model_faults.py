@@ -10,7 +10,6 @@ step goes on to its fallback at once (headrace_core.policy.retry).
 import email.utils
 import re
 from datetime import UTC
-from http import HTTPStatus
 
 AUTH = "auth"
 NETWORK = "network"
@@ -53,7 +52,7 @@ def fault_of_status(
     status: int, codes: frozenset[str], message: str, retry_after_ms: int = 0
 ) -> ModelFailed:
     """What an answer that is no success means. `codes` are the `code` and `type` of its error."""
-    text = f"the model's endpoint answered {status} {_phrase(status)}".rstrip()
+    text = f"the model's endpoint answered {status}"
     if message:
         text += f": {excerpt_of(message)}"
     if codes & _NO_CREDIT_CODES:
@@ -87,10 +86,3 @@ def retry_after_ms(precise: str | None, value: str | None, now_ms: int) -> int:
 def excerpt_of(text: str) -> str:
     """The beginning, on one line."""
     return " ".join(text[: 4 * EXCERPT_CHARACTERS].split())[:EXCERPT_CHARACTERS]
-
-
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
