@@ -10,6 +10,7 @@ import asyncio
 import random
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import FrameType
 
 import httpx
 
@@ -50,6 +52,8 @@ class Plan:
 
 def main(arguments: Sequence[str]) -> int:
     plan = _plan(arguments)
+    # Also when it takes too long for whoever waits for it: nothing is left running.
+    signal.signal(signal.SIGTERM, _stop_early)
     say(f"chaos: {plan.runs} runs, each process killed {plan.kills} times, SEED={plan.seed}")
     folder = Path(tempfile.mkdtemp(prefix="headrace-chaos-"))
     begun_s = time.monotonic()
@@ -67,6 +71,10 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     shutil.rmtree(folder)
     return 0
+
+
+def _stop_early(signum: int, frame: FrameType | None) -> None:
+    sys.exit("chaos: stopped before its end")
 
 
 def say(*lines: str) -> None:
@@ -115,9 +123,7 @@ def _prepare(suite: Suite, receiver: str) -> str:
     with suite.new_tenant(TENANT) as client:
         for name in (*CALLED_FLOWS, *STARTED_FLOWS):
             publish(client, (FLOWS / f"{name}.flow.yaml").read_text(encoding="utf-8"))
-        with suite.admin() as admin:
-            body = {"host": host, "port": int(port)}
-            admin.put("/v1/egress", params={"tenant": TENANT}, json=body).raise_for_status()
+        client.put("/v1/egress", json={"host": host, "port": int(port)}).raise_for_status()
         return client.headers["Authorization"].removeprefix("Bearer ")
 
 

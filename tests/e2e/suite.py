@@ -21,17 +21,18 @@ POLL_S = 0.05
 @dataclass(slots=True)
 class Suite:
     """`home` is kept over a stop and a start, as a user's would be; `arguments` are further ones
-    of `headrace up`."""
+    of `headrace up`, and `launcher` is a program that becomes it."""
 
     home: Path
     arguments: Sequence[str] = ()
+    launcher: Sequence[str] = ()
     process: subprocess.Popen[bytes] | None = None
     said: dict[str, Any] = field(default_factory=dict[str, Any])
 
     def start(self) -> None:
         command = [sys.executable, "-m", "headrace_cli", "up", "--json", "--ports", "auto"]
         self.process = subprocess.Popen(
-            [*command, "--home", str(self.home), *self.arguments],
+            [*self.launcher, *command, "--home", str(self.home), *self.arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -106,7 +106,8 @@ def _servicers(
 ) -> Sequence[Callable[[grpc.aio.Server], None]]:
     hints = OffsetHints()
     engine.loop.on_committed = hints.committed
-    commands = CommandStreams(engine.loop, catalogue, description.partitions)
+    why_not_owned = engine.ownership.why_not_owned
+    commands = CommandStreams(engine.loop, catalogue, description.partitions, why_not_owned)
     scheduler = SchedulerServicer(commands, hints)
     dispatch = DispatchServicer(owner, description.log_id, engine, catalogue, admission)
     return (lambda server: add_services(server, scheduler, dispatch),)

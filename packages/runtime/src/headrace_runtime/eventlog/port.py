@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from headrace_core.errors import UnclearAppend
+
 
 @dataclass(frozen=True, slots=True)
 class LogDescription:
@@ -40,6 +42,10 @@ class Appended:
 class Entry:
     offset: int
     record: bytes
+
+
+class StoreFull(UnclearAppend):
+    """The store has no room. For its caller as unclear as any other; for people it is not."""
 
 
 class EventLog(Protocol):

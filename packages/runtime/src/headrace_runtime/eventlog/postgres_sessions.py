@@ -12,7 +12,7 @@ from pathlib import Path
 import asyncpg
 
 from headrace_core.errors import HeadraceError, SetupError, Unavailable, UnclearAppend, WrongLog
-from headrace_runtime.eventlog.port import LogDescription
+from headrace_runtime.eventlog.port import LogDescription, StoreFull
 from headrace_runtime.postgres.pool import RETRY_S, Session, open_connection, server_of
 from headrace_runtime.postgres.sql import load_statements
 
@@ -139,6 +139,8 @@ def unclear_append(fault: BaseException, server: str) -> UnclearAppend | SetupEr
             "nobody knows whether its records were stored. The partition is claimed again."
         )
     clear = clear_fault(fault, "an append", server)
+    if isinstance(fault, asyncpg.DiskFullError):
+        return StoreFull(clear.message)
     return clear if isinstance(clear, SetupError) else UnclearAppend(clear.message)
 
 

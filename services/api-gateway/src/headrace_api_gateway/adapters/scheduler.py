@@ -156,7 +156,7 @@ class Schedulers:
                 f"The command has {request.ByteSize()} bytes, the limit is {COMMAND_BYTES_MAX}."
             )
         begun_s = self._loop.time()
-        resent, hops = False, 0
+        resent, hops, reason = False, 0, ""
         while True:
             partition, address = await self._owner_of(slot)
             if address is not None:
@@ -171,10 +171,11 @@ class Schedulers:
                     if reply.HasField("rejected"):
                         raise _refusal(reply.rejected, resent=resent)
                     moved = self._follow(reply.not_owner, partition, address)
+                    reason = reply.not_owner.reason
                     hops += 1
                     if moved and hops % HOPS_AT_ONCE:
                         continue
-            self._check_patience(begun_s, resent=resent)
+            self._check_patience(begun_s, reason, resent=resent)
             await asyncio.sleep(RETRY_S)
 
     async def _owner_of(self, slot: int) -> tuple[int, Address | None]:
@@ -201,7 +202,7 @@ class Schedulers:
         self._owners.learn(partition, named if moved else None)
         return moved
 
-    def _check_patience(self, begun_s: float, *, resent: bool) -> None:
+    def _check_patience(self, begun_s: float, reason: str, *, resent: bool) -> None:
         if self._loop.time() - begun_s < self._takeover_s:
             return
         if resent:
@@ -210,8 +211,8 @@ class Schedulers:
                 "Send it again; a start only with the same Idempotency-Key."
             )
         raise Unavailable(
-            f"No scheduler has owned the partition for {self._takeover_s:.0f} s. Nothing was "
-            "changed; send the request again."
+            f"No scheduler has owned the partition for {self._takeover_s:.0f} s"
+            f"{f': {reason}' if reason else ''}. Nothing was changed; send the request again."
         )
 
     def _stream_to(self, address: Address) -> CommandStream:

@@ -1,7 +1,7 @@
 """SchedulerService.Command: starts, cancels and decisions from a gateway, many per message."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import grpc
 
@@ -36,15 +36,17 @@ class CommandStreams:
         loop: Loop,
         catalogue: Catalogue,
         partitions: int,
+        why_not_owned: Callable[[int], str],
     ) -> None:
         self._loop = loop
         self._catalogue = catalogue
         self._partitions = partitions
+        self._why_not_owned = why_not_owned
 
     async def serve(
         self, requests: AsyncIterator[pb.CommandRequest]
     ) -> AsyncIterator[pb.CommandResponse]:
-        stream = _Replies()
+        stream = _Replies(self._why_not_owned)
         reading = asyncio.get_running_loop().create_task(self._read(requests, stream))
         try:
             while not reading.done():
@@ -149,7 +151,8 @@ class CommandStreams:
 class _Replies:
     """What was answered since the last write goes out as one message."""
 
-    def __init__(self) -> None:
+    def __init__(self, why_not_owned: Callable[[int], str]) -> None:
+        self._why_not_owned = why_not_owned
         self._message = pb.CommandResponse()
         self._ready = asyncio.Event()
 
@@ -173,6 +176,7 @@ class _Replies:
         reply = self._message.replies.add()
         reply.id = command
         reply.not_owner.partition = partition
+        reply.not_owner.reason = self._why_not_owned(partition)
         self._ready.set()
 
     async def next_message(self) -> pb.CommandResponse:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from headrace_contracts.codec import encode_body, encode_record
 from headrace_core.errors import Fenced, HeadraceError, WrongLog
 from headrace_core.log.record import RECORD_BYTES_MAX
-from headrace_runtime.eventlog.port import Appended, Batch, EventLog
+from headrace_runtime.eventlog.port import Appended, Batch, EventLog, StoreFull
 from headrace_runtime.eventlog.reader import claims_between
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Catalogue
@@ -20,11 +20,13 @@ from headrace_scheduler.domain.decision import RunTurn
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Why a partition is not owned any more, and whether to claim it again if the lease holds."""
+    """Why a partition is not owned any more, and whether to claim it again if the lease holds.
+    `told` is what callers may know of it."""
 
     partition: int
     reason: str
     claim_again: bool = True
+    told: str = ""
 
 
 @dataclass(slots=True)
@@ -126,7 +128,17 @@ class Appending:
 
 
 def _loss(partition: int, error: HeadraceError) -> Loss:
-    return Loss(partition, f"{error.code}: {error}", claim_again=not isinstance(error, WrongLog))
+    return Loss(
+        partition,
+        f"{error.code}: {error}",
+        claim_again=not isinstance(error, WrongLog),
+        told=told_of(error),
+    )
+
+
+def told_of(error: HeadraceError) -> str:
+    """What callers are told of a partition that this ended; an operator reads the log."""
+    return "the database's disk is full" if isinstance(error, StoreFull) else ""
 
 
 def _record(draft: Draft) -> bytes | None:

@@ -9,7 +9,7 @@ from headrace_core.ids import RunId
 from headrace_core.run.events import StepError
 from headrace_runtime.clock import Clock
 from headrace_runtime.telemetry import Logger
-from headrace_scheduler.app.appending import Loss
+from headrace_scheduler.app.appending import Loss, told_of
 from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.background import Background
 from headrace_scheduler.app.inputs import Input
@@ -66,6 +66,7 @@ class Ownership:
         self._held: frozenset[int] = frozenset()
         self._changed = asyncio.Event()
         self._refused: set[int] = set()
+        self._told: dict[int, str] = {}
         self._refolding: set[asyncio.Task[None]] = set()
         self.on_owned: Callable[[OwnedPartition], None] = lambda partition: None
         loop.on_lost = self._lost
@@ -75,13 +76,19 @@ class Ownership:
     async def run(self, leases: Leases) -> None:
         """Heartbeat of the leases; takes over what is held and not owned."""
         while True:
+            taken: frozenset[int] = frozenset()
             try:
                 self._held = frozenset(await leases.acquire())
+                taken = leases.taken
             except (OSError, HeadraceError) as error:
                 # Liveness only: while nobody else claims, this owner goes on by the log's word.
                 self._log.warning("leases not renewed", cause=repr(error))
             for number in sorted(set(self._loop.partitions) - self._held):
                 self._loop.give_up(Loss(number, "the lease is gone", claim_again=False))
+            for number in sorted(taken.intersection(self._loop.partitions)):
+                # While this process stood still another may have claimed it, and be gone again:
+                # without an append nobody would notice.
+                self._loop.give_up(Loss(number, "the lease was away"))
             for number in sorted(self._held - set(self._loop.partitions) - self._refused):
                 await self._take_over(number)
             self._changed.clear()
@@ -90,6 +97,10 @@ class Ownership:
                     await self._changed.wait()
             except TimeoutError:
                 continue
+
+    def why_not_owned(self, partition: int) -> str:
+        """What callers may know of why this process does not own what it should."""
+        return self._told.get(partition, "")
 
     async def release(self, leases: Leases) -> None:
         """Orderly end: last checkpoints, then the leases, so that others take over at once."""
@@ -109,9 +120,11 @@ class Ownership:
             self._log.error(
                 "partition stopped", partition=number, code=error.code, cause=str(error)
             )
+            self._told[number] = told_of(error)
             if not error.retryable:
                 self._refused.add(number)
             return
+        self._told.pop(number, None)
         self._announces.announce(owned)
         self._loop.adopt(owned)
         self._derive(owned)
@@ -142,6 +155,7 @@ class Ownership:
 
     def _lost(self, loss: Loss) -> None:
         self._log.warning("partition given up", partition=loss.partition, reason=loss.reason)
+        self._told[loss.partition] = loss.told
         self._background.forget(loss.partition)
         self._snapshots.forget(loss.partition)
         if not loss.claim_again:
