@@ -14,6 +14,10 @@ demo: setup ## a real job through the whole platform, with a service killed in t
 	@$(PYTHON) .ci/workspace.py model
 	@$(bin)/python -m examples.licence_audit.demo
 
+chaos: setup ## 300 runs while each process is killed with -9; SEED= and RUNS= and KILLS= as you like
+	@$(bin)/python -m tests.chaos.campaign $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
+
 check: lint types unit ## what each commit must pass, in less than a minute
 
 test: setup lint types ## everything that needs no more than this machine
@@ -40,4 +44,4 @@ protos: ## generate Python from proto/ again, in place
 lock: ## resolve the dependencies and write every requirements.lock
 	@$(PYTHON) .ci/workspace.py lock
 
-.PHONY: help setup up demo check test unit lint fmt types bench-quick protos lock
+.PHONY: help setup up demo chaos check test unit lint fmt types bench-quick protos lock
