@@ -14,6 +14,7 @@ from headrace_core.workflow.plan import Fallback, Plan, StepKind, Trigger, Trigg
 from headrace_runtime.eventlog.port import Appended, Batch
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Reason
+from tests.simulation.world.parts import LEASE_S
 from tests.simulation.world.small_world import LOG_ID, PARTITIONS, TENANT, SmallWorld
 from tests.simulation.world.virtual_loop import run_virtually
 from tests.support.run_harness import plan_of, step, template
@@ -242,6 +243,27 @@ def _partition(run: RunId) -> int:
 
 def _schedule_partition() -> int:
     return partition_of(slot_for("acme", "ticking", "tick"), PARTITIONS)
+
+
+def test_an_owner_that_stood_still_claims_again_though_its_lease_is_free_once_more() -> None:
+    """Another had claimed the partition meanwhile and is gone: nothing in the log says so to an
+    owner that has nothing to append."""
+
+    async def scenario() -> None:
+        world = SmallWorld(GOOD)
+        await world.start()
+        assert world.host is not None and world.host.engine is not None
+        partitions = world.host.engine.loop.partitions
+        world.host.freeze()
+        await _a_moment(2 * LEASE_S)
+        claim = encode_record(_envelope(0, claim=True, epoch=0), CLAIM_BODY)
+        theirs = await world.log.claim(0, claim)
+        assert partitions[0].epoch < theirs
+        world.host.thaw()
+        await world.until(lambda: 0 in partitions and partitions[0].epoch > theirs)
+        await world.stop()
+
+    run_virtually(scenario())
 
 
 async def _append_unknown(world: SmallWorld, partition: int) -> None:

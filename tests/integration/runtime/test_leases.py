@@ -85,8 +85,11 @@ async def cut_connection(pool: Pool, leases: Leases) -> None:
 
 async def test_one_scheduler_holds_every_partition(scheduler: Open) -> None:
     leases = scheduler()
+    assert leases.taken == frozenset()
     assert await leases.acquire() == ALL
+    assert leases.taken == frozenset(ALL)
     assert await leases.acquire() == ALL
+    assert leases.taken == frozenset(), "renewed, never away"
 
 
 async def test_two_schedulers_share_and_never_hold_the_same(scheduler: Open) -> None:
@@ -119,6 +122,7 @@ async def test_released_leases_are_free_for_the_next(scheduler: Open, pool: Pool
     free = await pool.fetch("select part from headrace_scheduler.lease where owner is null")
     assert [row["part"] for row in free] == [0, 1]
     assert await first.acquire() == ALL
+    assert first.taken == {0, 1}
 
 
 async def test_a_scheduler_that_leaves_frees_its_leases_at_once(scheduler: Open) -> None:

@@ -124,12 +124,14 @@ class SimLeases:
         self._share = share
         self.thawed = asyncio.Event()
         self.thawed.set()
+        self.taken: frozenset[int] = frozenset()
 
     async def acquire(self) -> Sequence[int]:
         await asyncio.sleep(0.001)
         await self.thawed.wait()
         table, until_s = self._table, _now_s() + LEASE_S
         mine = self._mine()
+        kept = frozenset(mine)
         for partition in mine:
             table.holder[partition] = (self._owner, until_s)
         for partition in range(table.partitions):
@@ -138,6 +140,7 @@ class SimLeases:
             if table.owner_of(partition) is None:
                 table.holder[partition] = (self._owner, until_s)
                 mine.append(partition)
+        self.taken = frozenset(mine) - kept
         return mine
 
     async def release(self, partitions: Sequence[int]) -> None:

@@ -79,6 +79,12 @@ class Leases:
         self._connection: Session | None = None
         self._reconnect_patience = timedelta()
         self._calls = asyncio.Lock()
+        self._taken: frozenset[int] = frozenset()
+
+    @property
+    def taken(self) -> frozenset[int]:
+        """What the last `acquire` took: it was free, or another's, in the meantime."""
+        return self._taken
 
     async def acquire(self) -> Sequence[int]:
         """Renew, take free and dead leases up to this scheduler's share, give up what is beyond
@@ -122,6 +128,7 @@ class Leases:
         if excess:
             await connection.execute(STATEMENTS["release"], self.session, excess)
             held.difference_update(excess)
+        self._taken = frozenset()
         if wanted:
             taken = await connection.fetch(
                 STATEMENTS["take"],
@@ -129,7 +136,8 @@ class Leases:
                 [lease.partition for lease in wanted],
                 [lease.session for lease in wanted],
             )
-            held.update(row["part"] for row in taken)
+            self._taken = frozenset(row["part"] for row in taken)
+            held.update(self._taken)
         return sorted(held)
 
     async def _connected(self) -> Session:

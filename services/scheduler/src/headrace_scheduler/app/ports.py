@@ -99,6 +99,11 @@ class EffectRows(Protocol):
 class Leases(Protocol):
     """Liveness only: a wrong or late lease can never damage data."""
 
+    @property
+    def taken(self) -> frozenset[int]:
+        """What the last `acquire` took: it was free, or another's, in the meantime."""
+        ...
+
     async def acquire(self) -> Sequence[int]:
         """Take what is free or expired, renew the rest; answers all partitions held."""
         ...
