@@ -40,8 +40,7 @@ def start(log: Path) -> "tuple[subprocess.Popen[str], str] | None":
 
 
 def serve() -> None:
-    # Beside the environment, and only where a wheel fits the machine.
-    import xllamacpp  # pyright: ignore[reportMissingModuleSource]
+    import xllamacpp  # pyright: ignore[reportMissingModuleSource] where a wheel fits the machine
 
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(WEIGHTS)
