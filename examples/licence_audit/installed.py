@@ -6,7 +6,7 @@ from importlib.metadata import Distribution, PackageNotFoundError, distribution,
 from pathlib import PurePosixPath
 from typing import Any
 
-EXCERPT_LETTERS = 500
+EXCERPT_LETTERS = 320
 TEXT_LETTERS_MAX = 500_000
 _CLASSIFIER = "License :: "
 _FILE_NAMES = ("licen", "copying")
