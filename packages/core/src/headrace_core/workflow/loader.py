@@ -31,6 +31,7 @@ from headrace_core.workflow.document import (
     too_large,
 )
 from headrace_core.workflow.fault import Fault, in_order, path_text
+from headrace_core.workflow.plain_yaml import read_plain
 from headrace_core.workflow.scalars import JsonScalar, NotExact, plain_scalar
 
 TEXT_BYTES_MAX: Final = 1_048_576
@@ -51,6 +52,12 @@ def load(text: str | bytes) -> tuple[Document, list[Fault]]:
         except UnicodeDecodeError as fault:
             message = f"byte {fault.start} is not UTF-8"
             return Document(None), [Fault("HR-1001", message, "save the file as UTF-8", "")]
+    plain = read_plain(text)
+    return (plain, []) if plain is not None else load_fully(text)
+
+
+def load_fully(text: str) -> tuple[Document, list[Fault]]:
+    """By the full parser, whatever is in the text."""
     return _Builder(text).build()
 
 
