@@ -192,12 +192,12 @@ class Step(Model):
     repeat: Maybe[Repeat] = None
     retry: Maybe[Retry] = None
     timeout: Maybe[Duration] = None
-    """Longest time of one attempt."""
+    """Longest time of one attempt; of a sub-flow, of its run."""
     deadline: Maybe[Duration] = None
-    """Longest time of all attempts and the waits between them."""
+    """Longest time of all attempts, those of `fallback` included, and the waits between them."""
     heartbeat: Maybe[Duration] = None
     fallback: Maybe[Annotated[list[FallbackEntry], Field(min_length=1)]] = None
-    """What is tried, in turn, when all attempts have failed."""
+    """What is tried, in turn, when all attempts have failed; of a fan-out, for each item."""
     on_error: Maybe[OnError] = None
     compensate: Maybe[Compensate] = None
     idempotency_key: Maybe[str] = None
