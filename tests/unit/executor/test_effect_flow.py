@@ -141,6 +141,13 @@ def test_an_attempt_without_a_call_says_what_it_wants_only_with_its_row_closed(
     assert flow.after_give_up(word, wanted, Guard.NONE) == (at_most_once or Say(wanted))
 
 
+def test_a_refused_failure_is_what_the_row_says_of_the_step() -> None:
+    for row in (None, *rows()):
+        done = row is not None and row.status is RowStatus.DONE
+        assert flow.after_refusal(row, Guard.KEY) == (flow.STORED if done else Say(A))
+        assert flow.after_refusal(row, Guard.NONE) == (flow.STORED if done else Say(U))
+
+
 # The whole flow over every row that an attempt may find, by the real rules of rows.
 
 MINE, RESULT = 5, Stored(b"an earlier attempt's result")
