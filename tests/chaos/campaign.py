@@ -109,12 +109,12 @@ async def _campaign(plan: Plan, suite: Suite, receiver: str, folder: Path) -> Ou
     key = await asyncio.to_thread(_prepare, suite, receiver)
     access = Access(suite.said["api"], key)
     with Journal(folder / "client.jsonl") as journal:
-        kills = await _drive(plan, suite, receiver, access, journal)
+        driven = await _drive(plan, suite, receiver, access, journal)
     raw = await read_raw_log(suite.home)
     facts = gather(raw.partitions, raw.log_id)
     witnesses = await _witnesses(access, facts, suite, folder, plan.seed)
     violations = check_campaign(raw.partitions, raw.log_id, witnesses)
-    return Outcome(plan.runs, facts, witnesses, kills, violations)
+    return Outcome(plan.runs, facts, witnesses, driven.kills, driven.restarts, violations)
 
 
 def _prepare(suite: Suite, receiver: str) -> str:
@@ -137,9 +137,17 @@ async def _witnesses(
     return replace(written, states=said.states, rows=said.rows, told=said.told, usage=usage)
 
 
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """`restarts` by service: no more than its kills."""
+
+    kills: Sequence[Killed]
+    restarts: Mapping[str, int]
+
+
 async def _drive(
     plan: Plan, suite: Suite, receiver: str, access: Access, journal: Journal
-) -> Sequence[Killed]:
+) -> Driven:
     """Start and kill, then wait until every run has ended, or for as long as is reasonable: what
     has not ended by then the checker finds in the log."""
     async with asyncio.TaskGroup() as tasks:
@@ -148,11 +156,13 @@ async def _drive(
         starts = Starts(plan, receiver, client, random.Random(f"starts {plan.seed}"))
         chance = random.Random(f"kills {plan.seed}")
         killer = Killer(suite.home, receiver, journal, chance, starts.release)
+        before = killer.restarts()
         kills = await killer.run(plan.kills)
         if not await client.wait_until_quiet(DRAIN_S):
             say(f"still open {DRAIN_S:.0f} s after the last kill: {', '.join(client.open)}")
         await client.close()
-    return kills
+    restarts = {name: after - before[name] for name, after in killer.restarts().items()}
+    return Driven(kills, restarts)
 
 
 class Progress:

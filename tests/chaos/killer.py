@@ -5,9 +5,10 @@ import json
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -56,10 +57,16 @@ class Killer:
         return sorted(name for name in self._pids() if name != "supervisor")
 
     async def _kill(self, http: httpx.AsyncClient, process: str) -> Killed:
-        open_calls = await self._open_calls(http)
-        pid = self._pids()[process]
-        os.kill(pid, signal.SIGKILL)
-        return Killed(process, pid, now_ms(), open_calls)
+        while True:
+            open_calls = await self._open_calls(http)
+            pid = self._pids()[process]
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                # It died by itself, which `restarts` will show.
+                await asyncio.sleep(POLL_S)
+            else:
+                return Killed(process, pid, now_ms(), open_calls)
 
     async def _open_calls(self, http: httpx.AsyncClient) -> int:
         """Waits until there is one, but not for ever: the log has the last word on that."""
@@ -89,8 +96,16 @@ class Killer:
             return False
         return said.get("pid") == self._pids().get(process)
 
+    def restarts(self) -> Mapping[str, int]:
+        """How often the supervisor has started each service again until now."""
+        services = self._processes()["services"]
+        return {name: service["restarts"] for name, service in services.items()}
+
     def _pids(self) -> dict[str, int]:
-        return json.loads((self.home / "processes.json").read_bytes())["pids"]
+        return self._processes()["pids"]
+
+    def _processes(self) -> Any:
+        return json.loads((self.home / "processes.json").read_bytes())
 
 
 def drawn_order(processes: Sequence[str], times: int, chance: random.Random) -> Iterator[str]:

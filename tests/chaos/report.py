@@ -1,7 +1,7 @@
 """What a campaign came to: a table for a person, and what was too little to mean anything."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from headrace_core.run import events as ev
@@ -19,6 +19,7 @@ class Outcome:
     facts: LogFacts
     witnesses: Witnesses
     kills: Sequence[Killed]
+    restarts: Mapping[str, int]
     violations: Sequence[Violation]
 
 
@@ -27,8 +28,13 @@ def report(outcome: Outcome, took_s: float) -> str:
 
 
 def shortfalls(outcome: Outcome, kills: int) -> Iterator[str]:
-    """What must have happened at least, or the checks have proved nothing."""
+    """What must have happened at least, or the checks have proved nothing; and deaths that no
+    kill explains."""
     counts = Counter(kill.process for kill in outcome.kills)
+    for process, restarts in outcome.restarts.items():
+        if restarts > counts[process]:
+            died = restarts - counts[process]
+            yield f"unexplained: {process} died {died} times by itself; its log says why"
     for process, count in counts.items():
         if count < kills:
             yield f"too little: {process} was killed {count} times of {kills}"
@@ -69,6 +75,9 @@ def _count_lines(outcome: Outcome, took_s: float) -> Iterator[str]:
     yield f"witnesses      {len(seen.starts)} answers with 202, {len(seen.events)} live events, "
     yield f"               {len(seen.requests)} calls received, {len(seen.tasks)} tasks accepted, "
     yield f"               {len(seen.states)} states, {len(seen.told)} listed events of history"
+    # No action of this release writes without a key, so this is 0 and its check has no work.
+    bare = sum(1 for call in seen.requests if not call.key)
+    yield f"{'calls without a key':<40}{bare:>6}"
     for what, count in _happened(outcome).items():
         yield f"{what:<40}{count:>6}"
     rules = Counter(violation.check for violation in outcome.violations)

@@ -25,7 +25,8 @@ def whole_outcome() -> Outcome:
     seen = replace(seen, starts=[*seen.starts, StartAnswered(f"start-{PAID}", PAID, repeated=True)])
     first_ms = next(turn.time_ms for _, turn, _ in facts.runs[PAID].events())
     kills = [Killed(process, 1, first_ms, 1) for process in PROCESSES]
-    return Outcome(2, facts, seen, kills, check_campaign(log.raw, LOG_ID, seen))
+    restarts = {"executor": 1, "scheduler": 1}
+    return Outcome(2, facts, seen, kills, restarts, check_campaign(log.raw, LOG_ID, seen))
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -56,6 +57,13 @@ def test_a_kill_with_no_attempt_in_flight_is_a_shortfall() -> None:
     outcome = whole_outcome()
     idle = replace(outcome, kills=[replace(outcome.kills[0], at_ms=0), *outcome.kills[1:]])
     assert len(list(shortfalls(idle, kills=1))) == 1
+
+
+def test_a_service_that_died_by_itself_is_told() -> None:
+    outcome = replace(whole_outcome(), restarts={"executor": 3, "scheduler": 1})
+    assert list(shortfalls(outcome, kills=1)) == [
+        "unexplained: executor died 2 times by itself; its log says why"
+    ]
 
 
 def test_witnesses_that_saw_nothing_are_shortfalls() -> None:
