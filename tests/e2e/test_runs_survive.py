@@ -23,7 +23,9 @@ outputs:
 """
 
 
-@pytest.mark.parametrize("victim", ["scheduler", "executor", "history", "api-gateway"])
+@pytest.mark.parametrize(
+    "victim", ["scheduler", "executor", "connectors", "history", "api-gateway"]
+)
 def test_a_run_ends_although_a_service_is_killed_in_the_middle(suite: Suite, victim: str) -> None:
     with suite.new_tenant(f"kill-{victim}") as client:
         publish(client, STEPS.format(name="survivor"))
