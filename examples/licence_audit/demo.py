@@ -212,7 +212,8 @@ def main() -> int:
     def interrupted(signum: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupted)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupted)
     console = Console(width=None if sys.stdout.isatty() else 120)
     display = Display(console, style_of(sys.stdout, os.environ))
     try:
