@@ -25,15 +25,25 @@ LOG_BYTES_MAX = 64 * 1024 * 1024
 LOG_TAIL_BYTES = 4_000
 
 
+def inherited(environment: Mapping[str, str], withheld: str) -> Mapping[str, str]:
+    if not withheld:
+        return environment
+    return {name: value for name, value in environment.items() if not name.startswith(withheld)}
+
+
 @dataclass(slots=True)
 class ServiceProcess:
-    """One service of the suite. `environment` holds its settings; it keeps its port for ever."""
+    """One service of the suite. `environment` holds its settings; it keeps its port for ever.
+
+    Variables of this process whose names begin with `withheld` are not handed on, if it is set.
+    """
 
     name: str
     module: str
     environment: Mapping[str, str]
     log_file: Path
     ready_file: Path
+    withheld: str = ""
     restarts: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _started_s: float = 0.0
@@ -53,7 +63,7 @@ class ServiceProcess:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [*launcher, str(os.getpid()), *program],
-                env={**os.environ, **self.environment},
+                env={**inherited(os.environ, self.withheld), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -22,6 +22,8 @@ from headrace_runtime.postgres.roles import Access, provision_embedded, provisio
 READY_TIMEOUT_S = 60.0
 STOP_S = 4.0
 POLL_S = 0.05
+MODEL_SETTINGS = "HEADRACE_AI_"
+"""The key of a model is the executor's alone."""
 EXTERNAL_DSN = "HEADRACE_POSTGRES_DSN"
 
 
@@ -164,6 +166,7 @@ class Suite:
                 },
                 log_file=self.home.log_file(name),
                 ready_file=self.home.ready_file(name),
+                withheld="" if name == "executor" else MODEL_SETTINGS,
             )
             for name, settings in extra.items()
         ]
