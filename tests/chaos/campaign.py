@@ -39,6 +39,7 @@ TENANT = "chaos"
 NAP_MS = (200, 1_000)
 DRAIN_S = 120.0
 """How long after the last kill every run must have ended."""
+VIOLATIONS_SHOWN = 20
 SPREAD_S = 4.0
 """Starts that come before one kill are spread over so long."""
 
@@ -65,9 +66,12 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         suite.stop()
     say(report(outcome, time.monotonic() - begun_s))
-    faults = [*map(str, outcome.violations), *shortfalls(outcome, plan.kills)]
+    violations = list(map(str, outcome.violations))
+    more = len(violations) - VIOLATIONS_SHOWN
+    faults = [*violations[:VIOLATIONS_SHOWN], *shortfalls(outcome, plan.kills)]
     if faults:
-        say("", *faults, "", f"SEED={plan.seed}; journals, logs and the database are in {folder}")
+        say("", *faults, "", *([f"and {more} more violations"] if more > 0 else []))
+        say(f"SEED={plan.seed}; journals, logs and the database are in {folder}")
         return 1
     shutil.rmtree(folder)
     return 0

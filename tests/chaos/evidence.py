@@ -77,14 +77,28 @@ async def ask_history(
     found = HistoryTold()
     listed = {row["id"]: row async for row in _listed(http)}
     for run in runs:
-        told = [event async for event in _events(http, run)]
-        found.told += [EventSeen(run, 1, event["sequence"], event["kind"]) for event in told]
-        found.rows.append(_row(run, listed.get(run), told))
-        middles = [chance.randint(1, max(1, len(told))) for _ in range(MIDDLES)]
-        for sequence in (0, *middles):
-            said = await _get(http, f"/v1/runs/{run}/state", sequence=sequence)
-            found.states.append(HistorySaid(run, said["sequence"], said["state_hash"]))
+        try:
+            await _ask_of_run(http, run, listed.get(run), chance, found)
+        except httpx.HTTPStatusError as refused:
+            answer = refused.response
+            found.rows.append(RowSaid(run, f"answered {answer.status_code} by history", 0))
     return found
+
+
+async def _ask_of_run(
+    http: httpx.AsyncClient,
+    run: str,
+    row: Mapping[str, Any] | None,
+    chance: random.Random,
+    found: HistoryTold,
+) -> None:
+    told = [event async for event in _events(http, run)]
+    found.told += [EventSeen(run, 1, event["sequence"], event["kind"]) for event in told]
+    found.rows.append(_row(run, row, told))
+    middles = [chance.randint(1, max(1, len(told))) for _ in range(MIDDLES)]
+    for sequence in (0, *middles):
+        said = await _get(http, f"/v1/runs/{run}/state", sequence=sequence)
+        found.states.append(HistorySaid(run, said["sequence"], said["state_hash"]))
 
 
 async def ask_usage(http: httpx.AsyncClient) -> Mapping[str, tuple[int, int]]:
