@@ -92,8 +92,9 @@ class Site:
             **os.environ,
             "HEADRACE_API_KEY": key or self.key()["key"],
             "HEADRACE_WORKER_ADDRESS": self.suite.said["worker_address"],
+            "WITNESS_FILE": str(witness),
         }
-        command = [sys.executable, program or worker_program.__file__, str(witness)]
+        command = [sys.executable, program or worker_program.__file__]
         with log.open("ab") as stderr:
             process = subprocess.Popen(command, env=environment, stderr=stderr)
         try:

@@ -1,18 +1,17 @@
 """A worker that tests start as a process: it writes a line for each call, before it does it.
 
-`python worker_program.py WITNESS_FILE`; key and address come from the environment.
+Its environment names the file of those lines, beside key and address.
 """
 
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
 from headrace_worker import Context, PermanentError, RetryLater, Worker, task
 
-WITNESS = Path(sys.argv[1])
+WITNESS = Path(os.environ.get("WITNESS_FILE", "witness.jsonl"))
 
 
 def witness(context: Context, what: str, **more: Any) -> None:
