@@ -18,6 +18,8 @@ import pytest
 
 from headrace.dispatch.v1 import dispatch_service_pb2 as pb
 from headrace.dispatch.v1.dispatch_service_pb2_grpc import DispatchServiceStub
+from headrace.scheduler.v1 import scheduler_service_pb2 as scheduler_pb
+from headrace.scheduler.v1.scheduler_service_pb2_grpc import SchedulerServiceStub
 from headrace_core.ids import partition_of, slot_of
 from tests.e2e.suite import Suite, begin, ended, publish, until
 from tests.support import worker_program
@@ -227,6 +229,18 @@ class ForgedStream:
         liar has said all."""
         with self._channel:
             return list(self._call)
+
+
+def test_whoever_reaches_the_port_of_workers_gives_the_scheduler_no_commands(suite: Suite) -> None:
+    with grpc.insecure_channel(suite.said["worker_address"]) as channel:
+        scheduler = SchedulerServiceStub(channel)
+        commands = scheduler.Command(iter([scheduler_pb.CommandRequest()]))
+        offsets = scheduler.WatchOffsets(scheduler_pb.WatchOffsetsRequest())
+        for call in (commands, offsets):
+            with pytest.raises(grpc.RpcError) as refused:
+                next(call)
+            error: Any = refused.value
+            assert error.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def test_a_worker_cannot_end_or_lose_another_tenants_attempt(suite: Suite, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from headrace.connector.v1.vault_service_pb2_grpc import VaultServiceStub
 from headrace_connectors.settings import ConnectorsSettings
 from headrace_connectors.wiring import build
 from headrace_runtime import keys, tenant_secrets
+from headrace_runtime.internal_token import internal_token
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import Session
 from headrace_runtime.rpc.channel import open_channel
@@ -85,7 +86,7 @@ def vault_dsn(postgres: PostgresForTests) -> Generator[str]:
 @asynccontextmanager
 async def running(dsn: str, home: Path) -> AsyncGenerator[Connectors]:
     """Stops as a signal stops it when the block ends."""
-    keys.load_root_key(home / "root.key", create=True)
+    root_key = keys.load_root_key(home / "root.key", create=True)
     settings = ConnectorsSettings(
         home=home,
         postgres_dsn=SecretStr(dsn),
@@ -98,7 +99,7 @@ async def running(dsn: str, home: Path) -> AsyncGenerator[Connectors]:
     async with asyncio.TaskGroup() as tasks:
         life = Life(tasks, Logger("connectors", Level.DEBUG, write=logged.append))
         async with build(settings, life) as address:
-            channel = open_channel(address)
+            channel = open_channel(address, internal_token(root_key))
             await asyncio.wait_for(channel.channel_ready(), 30)
             connectors = Connectors(channel, life, logged)
             yield connectors

@@ -30,6 +30,7 @@ from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Publishing
 from headrace_runtime.eventlog.postgres import PostgresLog, create_log
+from headrace_runtime.internal_token import internal_token
 from headrace_runtime.keys import DataKeys, load_root_key
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import Pool, open_pool
@@ -117,7 +118,10 @@ async def served(database: str, home: Path) -> AsyncGenerator[Served]:
         try:
             async with asyncio.TaskGroup() as tasks:
                 life = Life(tasks, Logger("history", write=lambda line: None))
-                async with build(settings, life) as address, open_channel(address) as channel:
+                async with (
+                    build(settings, life) as address,
+                    open_channel(address, internal_token(root_key)) as channel,
+                ):
                     vault = await keyring.ready(TENANT)
                     yield Served(HistoryServiceStub(channel), writer, keyring, vault, plan)
                     life.stop()

@@ -12,9 +12,11 @@ from headrace_core.errors import SetupError
 from headrace_runtime.address import Address
 from headrace_runtime.rpc.channel import Backoff, keep_session, open_channel
 from headrace_runtime.rpc.coalescing import Outgoing, converse
+from headrace_runtime.rpc.internal_calls import InternalCallsOnly
 from headrace_runtime.rpc.server import RpcServer, start_server
 from headrace_runtime.telemetry import Level, Logger
 
+TOKEN = "hr_internal_5e7a"
 ANY_PORT = Address("127.0.0.1", 0)
 Lines = list[bytes]
 
@@ -100,6 +102,60 @@ async def test_a_taken_port_is_a_setup_error_that_names_port_and_variable(
 ) -> None:
     with pytest.raises(SetupError, match=f"listen on {server.address}.*Set HEADRACE_LISTEN"):
         await start_server(server.address, [])
+
+
+def one_call(channel: grpc.aio.Channel, service: str) -> grpc.aio.UnaryUnaryCall[bytes, bytes]:
+    multi: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes]
+    multi = channel.unary_unary(f"/{service}/Say")
+    return multi(b"hello", timeout=10)
+
+
+def add_saying(server: grpc.aio.Server) -> None:
+    async def say(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        return request
+
+    for service in ("test.Internal", "test.Public"):
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Say": grpc.unary_unary_rpc_method_handler(say)
+        }
+        handler = grpc.method_handlers_generic_handler(service, handlers)
+        server.add_generic_rpc_handlers((handler,))
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Address]:
+    only = InternalCallsOnly(TOKEN, "test.Public")
+    register = [EchoHandlers().add_to, add_saying]
+    started = await start_server(ANY_PORT, register, interceptors=[only])
+    yield started.address
+    await started.stop(0)
+
+
+@pytest.mark.parametrize("token", ["", "hr_internal_00", TOKEN[:-1]])
+async def test_a_call_or_stream_without_the_internal_token_is_refused(
+    guarded: Address, token: str
+) -> None:
+    async with open_channel(guarded, token) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await one_call(channel, "test.Internal")
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+        with pytest.raises(grpc.aio.AioRpcError) as cut:
+            await talk(channel, [b"a"], [])
+        assert cut.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_internal_token_opens_calls_and_streams(guarded: Address) -> None:
+    heard = Lines()
+    async with open_channel(guarded, TOKEN) as channel:
+        assert await one_call(channel, "test.Internal") == b"hello"
+        await talk(channel, [b"a", b"b"], heard)
+    assert heard == [b"a", b"b"]
+
+
+async def test_health_and_public_services_need_no_token(guarded: Address) -> None:
+    assert await health_of(guarded) == health_pb2.HealthCheckResponse.SERVING
+    async with open_channel(guarded) as channel:
+        assert await one_call(channel, "test.Public") == b"hello"
 
 
 async def test_thousands_of_items_arrive_in_order_in_few_messages() -> None:

@@ -35,6 +35,7 @@ from headrace_runtime.address import Address
 from headrace_runtime.api_keys import ApiKeys, parse_key
 from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
+from headrace_runtime.internal_token import internal_token
 from headrace_runtime.leases import Owners
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import CONNECTION_LOST, Pool, open_pool
@@ -66,17 +67,19 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
         pool = await open_pool(dsn, application_name=APPLICATION_NAME, connections_max=8)
         closing.push_async_callback(pool.close)
         await _migrate(pool)
-        data_keys = keys.DataKeys(pool, keys.load_root_key(settings.root_key_file))
+        root_key = keys.load_root_key(settings.root_key_file)
+        token = internal_token(root_key)
+        data_keys = keys.DataKeys(pool, root_key)
         onboarding = Onboarding(Tenants(pool), ApiKeys(pool), data_keys, SystemClock(), os.urandom)
         if settings.admin_key_file is not None:
             file = KeyFile(settings.admin_key_file)
             await onboarding.ensure_first_administrator(file, parse_key)
         keyring = Keyring(data_keys, LocalBlobs(settings.home / "blobs"), SystemClock())
-        history = HistoryClient(settings.history)
+        history = HistoryClient(settings.history, token)
         closing.push_async_callback(history.close)
-        connectors = ConnectorsClient(settings.connectors)
+        connectors = ConnectorsClient(settings.connectors, token)
         closing.push_async_callback(connectors.close)
-        schedulers = Schedulers(Owners(pool), life.log)
+        schedulers = Schedulers(Owners(pool), life.log, token=token)
         closing.push_async_callback(schedulers.close)
         loops = (
             life.keep("owners of partitions", schedulers.watch()),

@@ -16,9 +16,11 @@ from headrace_runtime.address import Address
 from headrace_runtime.allowed_egress import AllowedEgress
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.egress import EgressGuard
+from headrace_runtime.internal_token import internal_token
 from headrace_runtime.keys import load_root_key
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import Pool, open_pool
+from headrace_runtime.rpc.internal_calls import InternalCallsOnly
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.service import Life
 from headrace_runtime.tenant_secrets import SCHEMA, TenantSecrets, migrations
@@ -37,7 +39,8 @@ async def build(settings: ConnectorsSettings, life: Life) -> AsyncGenerator[Addr
         pool = await open_pool(dsn, application_name=APPLICATION_NAME, connections_max=8)
         closing.callback(pool.terminate)
         await _migrate(pool)
-        secrets = TenantSecrets(pool, load_root_key(settings.root_key_file))
+        root_key = load_root_key(settings.root_key_file)
+        secrets = TenantSecrets(pool, root_key)
         egress = AllowedEgress(pool)
         guard = EgressGuard(egress)
         clients = HttpClients(guard, settings.answer_bytes_max)
@@ -59,6 +62,7 @@ async def build(settings: ConnectorsSettings, life: Life) -> AsyncGenerator[Addr
         server = await start_server(
             settings.listen,
             [connector_servicer.register(attempts), vault_servicer.register(secrets, egress)],
+            interceptors=[InternalCallsOnly(internal_token(root_key))],
         )
         yield server.address
         await server.set_serving(serving=False)

@@ -52,7 +52,7 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
         root_key = load_root_key(settings.root_key_file)
         keys = DataKeys(pool, root_key)
         keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
-        channel = open_channel(settings.connectors)
+        channel = open_channel(settings.connectors, internal_token(root_key))
         connector = ConnectorOperation(ConnectorClient(channel))
         kinds = Kinds(
             transforms={"data": DataTransform()},

@@ -30,8 +30,10 @@ from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Definitions
 from headrace_runtime.eventlog.postgres import PostgresLog
+from headrace_runtime.internal_token import internal_token
 from headrace_runtime.keys import DataKeys, load_root_key
 from headrace_runtime.postgres.pool import Pool, open_pool
+from headrace_runtime.rpc.internal_calls import InternalCallsOnly
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
 from headrace_runtime.service import Life
@@ -57,14 +59,20 @@ async def build(settings: HistorySettings, life: Life) -> AsyncGenerator[Address
         event_log, store, live, records, projector_settings(settings), SystemClock(), life.log
     )
     blobs = LocalBlobs(settings.home / "blobs")
-    keys = DataKeys(pool, load_root_key(settings.root_key_file))
+    root_key = load_root_key(settings.root_key_file)
+    token = internal_token(root_key)
+    keys = DataKeys(pool, root_key)
     keyring = Keyring(keys, blobs, SystemClock())
     use_cases = _use_cases(settings, pool, schemas, projector, live, records, keyring, blobs)
     projecting = life.keep("projector", projector.run())
     life.keep("payload keys", keyring.keep_fresh())
     for scheduler in settings.schedulers:
-        life.keep(f"hints of {scheduler}", watch_offsets(scheduler, projector.hint, life.log))
-    server = await start_server(settings.listen, [register(use_cases)])
+        life.keep(
+            f"hints of {scheduler}", watch_offsets(scheduler, projector.hint, life.log, token)
+        )
+    server = await start_server(
+        settings.listen, [register(use_cases)], interceptors=[InternalCallsOnly(token)]
+    )
     try:
         yield server.address
     finally:

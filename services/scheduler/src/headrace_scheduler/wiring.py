@@ -22,6 +22,7 @@ from headrace_runtime.keys import DataKeys, load_root_key
 from headrace_runtime.leases import SCHEMA, Leases, migrations
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import open_connection, open_pool
+from headrace_runtime.rpc.internal_calls import InternalCallsOnly
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
 from headrace_runtime.service import Life
@@ -38,6 +39,8 @@ from headrace_scheduler.app.admission import Admission
 from headrace_scheduler.assembly import Engine, EnginePorts, assemble
 from headrace_scheduler.settings import SchedulerSettings
 
+DISPATCH = "headrace.dispatch.v1.DispatchService"
+"""Open to workers: it proves each stream by its own credential."""
 NAME = "headrace scheduler"
 TOKEN_BITS = 63
 NONCE_BYTES = 16
@@ -75,9 +78,12 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
             snapshot_interval_ms=settings.snapshot_interval_ms,
         )
     )
-    admission = Admission(internal_token(root_key), StoredWorkerKeys(pool))
+    token = internal_token(root_key)
+    admission = Admission(token, StoredWorkerKeys(pool))
     servicers = _servicers(engine, description, catalogue, admission, owner)
-    server = await start_server(settings.listen, servicers)
+    server = await start_server(
+        settings.listen, servicers, interceptors=[InternalCallsOnly(token, DISPATCH)]
+    )
     address = Address.parse(settings.advertise) if settings.advertise else server.address
     leases = Leases(dsn, owner, address, description.partitions)
     _publish_metrics(engine)

@@ -9,13 +9,18 @@ import grpc
 import grpc.aio
 
 from headrace_runtime.address import Address
+from headrace_runtime.rpc.internal_calls import proving
 from headrace_runtime.rpc.limits import CHANNEL_OPTIONS
 from headrace_runtime.telemetry import Logger
 
 
-def open_channel(address: Address) -> grpc.aio.Channel:
-    """Connects by itself, and again after a loss; calls fail with UNAVAILABLE meanwhile."""
-    return grpc.aio.insecure_channel(str(address), options=CHANNEL_OPTIONS)
+def open_channel(address: Address, token: str = "") -> grpc.aio.Channel:
+    """Connects by itself, and again after a loss; calls fail with UNAVAILABLE meanwhile.
+
+    With the installation's internal `token` its calls are let through to internal services.
+    """
+    channel = grpc.aio.insecure_channel(str(address), options=CHANNEL_OPTIONS)
+    return proving(channel, token) if token else channel
 
 
 @dataclass(slots=True)
@@ -42,6 +47,7 @@ async def keep_session(
     session: Callable[[grpc.aio.Channel, Callable[[], None]], Awaitable[None]],
     log: Logger,
     *,
+    token: str = "",
     backoff: Backoff | None = None,
     chance: Callable[[], float] = random.random,
 ) -> None:
@@ -52,7 +58,7 @@ async def keep_session(
     backoff = backoff or Backoff()
     said: grpc.StatusCode | None = None
     while True:
-        async with open_channel(address) as channel:
+        async with open_channel(address, token) as channel:
             try:
                 await session(channel, backoff.reset)
                 code, detail = grpc.StatusCode.OK, "closed by the other side"

@@ -39,7 +39,7 @@ class Pending:
 class CommandStream:
     """Connects again by itself until `close`."""
 
-    def __init__(self, address: Address, log: Logger) -> None:
+    def __init__(self, address: Address, log: Logger, token: str = "") -> None:
         self.address = address
         self._log = log
         self._loop = asyncio.get_running_loop()
@@ -49,7 +49,7 @@ class CommandStream:
         self._numbers = 0
         self._pending: dict[int, Pending] = {}
         self._session = self._loop.create_task(
-            keep_session(address, self._converse, log), name=f"commands to {address}"
+            keep_session(address, self._converse, log, token=token), name=f"commands to {address}"
         )
         self._session.add_done_callback(self._say_why_it_ended)
 

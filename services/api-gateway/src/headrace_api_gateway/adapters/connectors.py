@@ -31,8 +31,8 @@ Answer = TypeVar("Answer")
 
 
 class ConnectorsClient:
-    def __init__(self, address: Address, call_s: float = CALL_S) -> None:
-        self._channel = open_channel(address)
+    def __init__(self, address: Address, token: str = "", call_s: float = CALL_S) -> None:
+        self._channel = open_channel(address, token)
         self._stub = VaultServiceStub(self._channel)
         self._call_s = call_s
 

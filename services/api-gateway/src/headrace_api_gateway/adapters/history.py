@@ -61,8 +61,8 @@ Answer = TypeVar("Answer")
 class HistoryClient:
     """`read_s` bounds every read, also while history is away."""
 
-    def __init__(self, address: Address, *, read_s: float = READ_S) -> None:
-        self._channel = open_channel(address)
+    def __init__(self, address: Address, token: str = "", *, read_s: float = READ_S) -> None:
+        self._channel = open_channel(address, token)
         self._stub = HistoryServiceStub(self._channel)
         self._read_s = read_s
         self._loop = asyncio.get_running_loop()

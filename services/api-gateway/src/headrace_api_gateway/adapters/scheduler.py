@@ -73,11 +73,13 @@ class Schedulers:
         *,
         takeover_s: float = TAKEOVER_S,
         answer_s: float = ANSWER_S,
+        token: str = "",
     ) -> None:
         self._owners = owners
         self._log = log
         self._takeover_s = takeover_s
         self._answer_s = answer_s
+        self._token = token
         self._loop = asyncio.get_running_loop()
         self._streams: dict[Address, CommandStream] = {}
         self._partitions = 0
@@ -218,7 +220,7 @@ class Schedulers:
     def _stream_to(self, address: Address) -> CommandStream:
         stream = self._streams.get(address)
         if stream is None or stream.crashed:
-            stream = self._streams[address] = CommandStream(address, self._log)
+            stream = self._streams[address] = CommandStream(address, self._log, self._token)
         return stream
 
     async def _look_after(self, stream: CommandStream, now_s: float) -> None:

@@ -17,7 +17,7 @@ from headrace_runtime.telemetry import Logger
 Hint = Callable[[Sequence[tuple[int, int]]], None]
 
 
-async def watch_offsets(scheduler: Address, hint: Hint, log: Logger) -> None:
+async def watch_offsets(scheduler: Address, hint: Hint, log: Logger, token: str) -> None:
     """Pass on what this scheduler says, until cancelled."""
 
     async def session(channel: grpc.aio.Channel, established: Callable[[], None]) -> None:
@@ -26,4 +26,4 @@ async def watch_offsets(scheduler: Address, hint: Hint, log: Logger) -> None:
             established()
             hint([(end.partition, end.next_offset) for end in response.ends])
 
-    await keep_session(scheduler, session, log)
+    await keep_session(scheduler, session, log, token=token)
