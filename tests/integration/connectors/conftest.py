@@ -104,7 +104,8 @@ async def running(dsn: str, home: Path) -> AsyncGenerator[Connectors]:
             connectors = Connectors(channel, life, logged)
             yield connectors
             life.stop()
-    await channel.close()
+    # What the service said last may not have been read yet.
+    await channel.close(grace=10)
 
 
 @pytest.fixture
