@@ -49,7 +49,7 @@ def test_the_host_of_a_registry_is_seen(host: str) -> None:
         (f"see /{'work'}/main/README.md", True),
         (f"'/{'home'}/anna/x'", True),
         ("docs/network/", False),
-        ("$HOME/work/", False),
+        (f"$HOME/{'work'}/", False),
         ("`/root` itself", False),
         ("under /tmp", False),
     ],
