@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from headrace_core.errors import Unavailable
@@ -228,6 +229,22 @@ async def test_a_database_that_is_away_is_unavailable() -> None:
     with pytest.raises(Unavailable):
         await leases.acquire()
     await leases.close()
+
+
+async def test_a_session_that_was_cut_off_between_two_statements_is_replaced(
+    scheduler: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = scheduler()
+    assert await leases.acquire() == ALL
+
+    async def cut_off(*_: object) -> None:
+        raise asyncpg.InternalClientError("got result for unknown protocol state 3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "fetch", cut_off)
+        with pytest.raises(Unavailable, match="cannot be renewed"):
+            await leases.acquire()
+    assert await until_held(leases, PARTITIONS) == ALL
 
 
 def test_a_dead_process_is_noticed_within_two_seconds_and_a_lease_outlasts_a_failover() -> None:

@@ -19,7 +19,7 @@ from headrace_core.errors import Unavailable
 from headrace_runtime.address import Address
 from headrace_runtime.loading_cache import LoadingCache
 from headrace_runtime.postgres.migrate import Migration, load_migrations
-from headrace_runtime.postgres.pool import Pool, Session, open_connection
+from headrace_runtime.postgres.pool import CONNECTION_LOST, Pool, Session, open_connection
 from headrace_runtime.postgres.sql import load_statements
 
 STATEMENTS = load_statements(Path(__file__).with_suffix(".sql"))
@@ -34,6 +34,8 @@ RECONNECT_PATIENCE = timedelta(seconds=1.5)
 STATEMENT_TIMEOUT_MS = 5_000
 CONNECT_WAIT_S = 1.0
 KEPT_MS = 1_000
+# Whatever a call ends with, leases are asked for again at the next one: none ends the service.
+_FAULTS: tuple[type[Exception], ...] = (*CONNECTION_LOST, asyncpg.PostgresError)
 
 
 def migrations() -> tuple[Migration, ...]:
@@ -94,7 +96,7 @@ class Leases:
         async with self._calls:
             try:
                 return await self._acquire(await self._connected())
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+            except _FAULTS as fault:
                 await self._disconnect()
                 raise Unavailable(f"Leases cannot be renewed: {fault!r}") from fault
 
@@ -104,7 +106,7 @@ class Leases:
             try:
                 connection = await self._connected()
                 await connection.execute(STATEMENTS["release"], self.session, list(partitions))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as fault:
+            except _FAULTS as fault:
                 await self._disconnect()
                 raise Unavailable(f"Leases cannot be released: {fault!r}") from fault
 
@@ -112,7 +114,7 @@ class Leases:
         """Leave: what is still held is free at once. Never raises for a database that is gone."""
         async with self._calls:
             if self._connection is not None and not self._connection.is_closed():
-                with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+                with suppress(*_FAULTS):
                     await self._connection.execute(STATEMENTS["leave"], self.session)
             await self._disconnect()
 
@@ -161,7 +163,7 @@ class Leases:
         connection, self._connection = self._connection, None
         self._reconnect_patience = RECONNECT_PATIENCE
         if connection is not None:
-            with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            with suppress(*_FAULTS):
                 await connection.close(timeout=1)
 
 
