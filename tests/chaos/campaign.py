@@ -24,12 +24,12 @@ from types import FrameType
 import httpx
 
 from tests.chaos.client import Access, Client, Order
-from tests.chaos.evidence import ask_history, ask_usage, journalled, read_raw_log
+from tests.chaos.evidence import ask_history, ask_usage, journalled, last_words, read_raw_log
 from tests.chaos.journal import Journal
 from tests.chaos.killer import Killer
 from tests.chaos.log_checker import check_campaign
 from tests.chaos.log_facts import LogFacts, gather
-from tests.chaos.report import Outcome, report, shortfalls
+from tests.chaos.report import Outcome, died_by_themselves, report, shortfalls
 from tests.chaos.witnesses import Killed, Witnesses
 from tests.e2e.suite import Suite, publish
 
@@ -71,6 +71,8 @@ def main(arguments: Sequence[str]) -> int:
     faults = [*violations[:VIOLATIONS_SHOWN], *shortfalls(outcome, plan.kills)]
     if faults:
         say("", *faults, "", *([f"and {more} more violations"] if more > 0 else []))
+        for process in died_by_themselves(outcome):
+            say(f"errors of {process}:", *last_words(suite.home / "logs" / f"{process}.log"), "")
         say(f"SEED={plan.seed}; journals, logs and the database are in {folder}")
         return 1
     shutil.rmtree(folder)

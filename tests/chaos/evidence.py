@@ -33,6 +33,7 @@ PAGE = 500
 RETRY_S = 0.2
 UNAVAILABLE = 503
 PATIENCE_S = 30.0
+LAST_WORDS = 12
 MIDDLES = 2
 """States asked of history at drawn events of a run, besides the one at its end."""
 
@@ -139,6 +140,16 @@ def journalled(client: Path, receiver: Path, logs: Path) -> Witnesses:
         requests=list(requests_of(receiver.read_bytes().splitlines())),
         tasks=list(_tasks(logs)),
     )
+
+
+def last_words(log: Path) -> list[str]:
+    """What a service wrote as errors, and what is no line of ours: an interpreter's own cry."""
+    said = [
+        line
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+        if '"level":"error"' in line or not line.startswith("{")
+    ]
+    return said[-LAST_WORDS:]
 
 
 def _tasks(logs: Path) -> Iterator[TaskAccepted]:

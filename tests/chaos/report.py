@@ -31,10 +31,8 @@ def shortfalls(outcome: Outcome, kills: int) -> Iterator[str]:
     """What must have happened at least, or the checks have proved nothing; and deaths that no
     kill explains."""
     counts = Counter(kill.process for kill in outcome.kills)
-    for process, restarts in outcome.restarts.items():
-        if restarts > counts[process]:
-            died = restarts - counts[process]
-            yield f"unexplained: {process} died {died} times by itself; its log says why"
+    for process, died in died_by_themselves(outcome).items():
+        yield f"unexplained: {process} died {died} times by itself"
     for process, count in counts.items():
         if count < kills:
             yield f"too little: {process} was killed {count} times of {kills}"
@@ -47,6 +45,16 @@ def shortfalls(outcome: Outcome, kills: int) -> Iterator[str]:
     answered = {answer.run for answer in outcome.witnesses.starts}
     if len(answered) < outcome.runs:
         yield f"too little: {len(answered)} runs were started of {outcome.runs}"
+
+
+def died_by_themselves(outcome: Outcome) -> Mapping[str, int]:
+    """How often the supervisor started a service that nobody had killed."""
+    counts = Counter(kill.process for kill in outcome.kills)
+    return {
+        process: restarts - counts[process]
+        for process, restarts in outcome.restarts.items()
+        if restarts > counts[process]
+    }
 
 
 def _kill_lines(outcome: Outcome) -> Iterator[str]:

@@ -4,9 +4,11 @@ import random
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
+from tests.chaos.evidence import last_words
 from tests.chaos.killer import drawn_order
 from tests.chaos.log_builder import LOG_ID, PAID, healthy, honest
 from tests.chaos.log_checker import check_campaign
@@ -86,3 +88,10 @@ def test_accepted_tasks_are_read_past_what_a_killed_executor_left_behind() -> No
     lines = [b"Traceback (most recent call last):", b'{"event":"service ready"}', line, line[:40]]
     found = list(tasks_accepted(lines))
     assert [(task.run, task.step, task.attempt, task.token) for task in found] == [("r", "s", 1, 7)]
+
+
+def test_the_errors_of_a_service_are_found_among_its_other_lines(tmp_path: Path) -> None:
+    log = tmp_path / "scheduler.log"
+    crash = '{"level":"error","event":"task crashed","task":"ownership"}'
+    log.write_text(f'{{"level":"info","event":"service ready"}}\n{crash}\nFatal Python error\n')
+    assert last_words(log) == [crash, "Fatal Python error"]
