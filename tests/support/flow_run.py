@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from headrace.dispatch.v1 import dispatch_service_pb2 as pb
-from headrace_core.ids import PlanHash, StepKey, step_of
+from headrace_core.ids import PlanHash, StepKey
 from headrace_core.partition.events import ChildEnded, ChildStart, MessageSent
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import StepError
@@ -179,7 +179,7 @@ class FlowRun(Harness):
         self.when(self._answered(self.assign(effect.step), effect.lane))
 
     def action_of(self, key: StepKey) -> str:
-        step = self.plan.steps[step_of(key)[0]]
+        step = self.plan.step_at(key)
         state = self.state.steps[key]
         action = step.fallback[state.fallback - 1].uses if state.fallback else step.uses
         assert action is not None
@@ -205,7 +205,7 @@ class FlowRun(Harness):
     def _answered(self, done: cmd.CompleteStep, lane: str) -> cmd.CompleteStep:
         """By the executor's own code as far as no outside is needed."""
         task = self.task_of(done, lane)
-        step = self.plan.steps[step_of(done.step)[0]]
+        step = self.plan.step_at(done.step)
         template = step.fallback[task.fallback - 1].arguments if task.fallback else step.arguments
         prepared = Prepared(self.plan, step, template, action_at(self.plan, task))
         assert prepared.action is not None, "only calls are given out"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from headrace_core.ids import PlanHash
+from headrace_core.ids import PlanHash, StepKey, step_of
 from headrace_core.workflow.joins import Join
 from headrace_core.workflow.plan_parts import (
     Action,
@@ -187,3 +187,8 @@ class Plan:
     depth: int = 1
     """Levels of sub-flows, this one included."""
     lock: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def step_at(self, key: StepKey) -> PlanStep:
+        """The step that a key addresses, be it the key of the step or of one of its items."""
+        found = self.steps.get(key)
+        return found if found is not None else self.steps[step_of(key)[0]]

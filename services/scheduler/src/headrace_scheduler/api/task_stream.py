@@ -114,7 +114,7 @@ def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
 def fill_attempt(task: pb.Task, assignment: Assignment, plan: Plan) -> PlanStep:
     """Everything but what the step is given; answers the step."""
     run = assignment.run
-    step = plan.steps[step_of(assignment.step)[0]]
+    step = plan.step_at(assignment.step)
     attempt = task.attempt
     attempt.partition, attempt.epoch = assignment.partition, assignment.epoch
     attempt.tenant, attempt.run = run.tenant, run.run_id

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from headrace_core.errors import PayloadError
-from headrace_core.ids import PlanHash, StepKey, step_of
+from headrace_core.ids import PlanHash, StepKey
 from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
 from headrace_core.workflow.expression import ExprError, render
@@ -28,9 +28,8 @@ async def child_input(catalogue: Catalogue, run: RunView, effect: PrepareChild) 
     """Evaluate the step's `with` for its sub-flow, or say why that cannot be."""
     plan = catalogue.plan(run.tenant, run.plan)
     vault = catalogue.vault(run.tenant)
-    step_id, _ = step_of(effect.step)
     state = run.steps[effect.step]
-    action = action_of(plan.steps[step_id], state)
+    action = action_of(plan.step_at(effect.step), state)
     child_plan = PlanHash(action.locked)
     await catalogue.load(run.tenant, child_plan)
     fields = await _arguments(catalogue, run, plan, effect.step)
@@ -68,7 +67,7 @@ async def _arguments(
     catalogue: Catalogue, run: RunView, plan: Plan, key: StepKey
 ) -> JsonValue | ExprError:
     state = run.steps[key]
-    step = plan.steps[step_of(key)[0]]
+    step = plan.step_at(key)
     template = step.fallback[state.fallback - 1].arguments if state.fallback else step.arguments
     if template is None:
         return {}

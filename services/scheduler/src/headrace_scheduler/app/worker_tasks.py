@@ -13,7 +13,7 @@ from typing import TypeVar
 import orjson
 
 from headrace_core.errors import BlobMissing, KeyErased, PayloadError
-from headrace_core.ids import RunId, TenantId, step_of
+from headrace_core.ids import RunId, TenantId
 from headrace_core.payload import NOTHING, BlobMissingHere, Stored, Vault
 from headrace_core.run.events import StepError
 from headrace_core.run.state import StepView
@@ -128,7 +128,7 @@ class WorkerTasks:
     async def _task(self, assignment: Assignment) -> WorkerTask:
         run = assignment.run
         plan = self._catalogue.plan(run.tenant, run.plan)
-        step = plan.steps[step_of(assignment.step)[0]]
+        step = plan.step_at(assignment.step)
         state = run.steps[assignment.step]
         vault = self._catalogue.vault(run.tenant)
         values = StateValues(run, plan, vault, assignment.step)

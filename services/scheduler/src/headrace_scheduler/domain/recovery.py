@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from headrace_core.ids import StepKey, step_of
+from headrace_core.ids import StepKey
 from headrace_core.partition.state import PartitionView
 from headrace_core.run.state import RunView, StepView
 from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
@@ -40,7 +40,7 @@ def effects_of_run(run: RunView, plan: Plan) -> Iterator[Effect]:
     if run.status is RunStatus.SUSPENDED:
         return
     for state in run.steps.values():
-        step = plan.steps[step_of(state.key)[0]]
+        step = plan.step_at(state.key)
         yield from _effects_of_step(run, step, state)
 
 

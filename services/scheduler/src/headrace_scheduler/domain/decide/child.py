@@ -29,7 +29,7 @@ def start_child(turn: RunTurn, command: StartChild) -> Rejection | None:
     state = turn.run.steps.get(command.step)
     if state is None or state.status is not StepStatus.READY:
         return Rejection(Reason.LATE, f"step {command.step!r} has gone on")
-    step = turn.plan.steps[step_of(command.step)[0]]
+    step = turn.plan.step_at(command.step)
     if command.error is not None:
         step_failed(turn, command.step, command.error)
         settle(turn)

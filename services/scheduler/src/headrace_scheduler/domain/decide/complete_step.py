@@ -119,7 +119,7 @@ def _retry_or_unknown(turn: RunTurn, command: CompleteStep, error: StepError) ->
 
 def _given_back(turn: RunTurn, command: CompleteStep, state: StepView) -> None:
     """Nothing happened and nobody asked for it: another executor takes it, while there is time."""
-    if is_too_late(turn, turn.plan.steps[step_of(state.key)[0]], state):
+    if is_too_late(turn, turn.plan.step_at(state.key), state):
         step_failed(turn, state.key, too_late(turn, state), usage=command.usage)
     else:
         try_elsewhere(turn, state)

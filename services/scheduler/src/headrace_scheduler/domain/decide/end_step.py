@@ -66,7 +66,7 @@ def attempt_failed(
     if due_ms is None:
         step_failed(turn, key, error, usage=usage)
         return
-    step, state = turn.plan.steps[step_of(key)[0]], turn.run.steps[key]
+    step, state = turn.plan.step_at(key), turn.run.steps[key]
     _retry(turn, step, state, error, due_ms, usage)
 
 
@@ -75,7 +75,7 @@ def retry_due_ms(
 ) -> int | None:
     """When the open attempt would be repeated if it ended with this error; None for never."""
     step_id, _ = step_of(key)
-    step, state = turn.plan.steps[step_id], turn.run.steps[key]
+    step, state = turn.plan.step_at(key), turn.run.steps[key]
     # A fallback call has the attempts of its own action.
     policy = step.fallback[state.fallback - 1].retry if state.fallback else step.retry
     tries = state.tries + 1
@@ -96,7 +96,7 @@ def step_failed(
 ) -> None:
     """No further attempt: fallback entries in turn, then `on_error`, then the step has failed."""
     step_id, _ = step_of(key)
-    step, state = turn.plan.steps[step_id], turn.run.steps[key]
+    step, state = turn.plan.step_at(key), turn.run.steps[key]
     if not is_stopping(turn, step_id):
         for entry in range(state.fallback, len(step.fallback)):
             if _fall_back(turn, step, state, entry, error, usage):
@@ -108,8 +108,7 @@ def end_failed(
     turn: RunTurn, key: StepKey, error: StepError, *, usage: Usage | None = None
 ) -> None:
     """No fallback either: `on_error`, then the step has failed."""
-    step_id, _ = step_of(key)
-    instead, final = on_error_output(turn, turn.plan.steps[step_id], key, error)
+    instead, final = on_error_output(turn, turn.plan.step_at(key), key, error)
     if instead is None:
         _fail(turn, key, final, usage)
         return
@@ -143,8 +142,7 @@ def on_error_output(
 
 
 def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) -> None:
-    step_id, index = step_of(key)
-    handled = index is None and turn.plan.steps[step_id].catches
+    handled = step_of(key)[1] is None and turn.plan.step_at(key).catches
     attempt = turn.run.steps[key].attempt
     before = turn.run.first_failed
     turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))

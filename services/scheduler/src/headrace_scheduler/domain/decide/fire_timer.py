@@ -60,7 +60,7 @@ def _step_due(turn: RunTurn, command: FireTimer) -> Rejection | None:
     state = turn.run.steps.get(command.step)
     if state is None or state.status is not StepStatus.WAITING or state.due_ms != command.due_ms:
         return _STALE
-    step = turn.plan.steps[step_of(state.key)[0]]
+    step = turn.plan.step_at(state.key)
     if state.waiting is WaitingKind.BACKOFF:
         make_ready(turn, step, state.key)
     elif state.waiting is WaitingKind.TIMER:
@@ -93,7 +93,7 @@ def _step_deadline(turn: RunTurn, command: FireTimer) -> Rejection | None:
     state = turn.run.steps.get(command.step)
     if state is None or state.status in STEP_TERMINAL:
         return _STALE
-    step = turn.plan.steps[step_of(state.key)[0]]
+    step = turn.plan.step_at(state.key)
     if state.fan_out is not None or not is_too_late(turn, step, state):
         # Of a fan-out each item has a deadline of its own.
         return _STALE

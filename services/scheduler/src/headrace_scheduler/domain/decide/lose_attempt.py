@@ -34,7 +34,7 @@ def lose_attempt(turn: RunTurn, command: LoseAttempt) -> Rejection | None:
     if state is None or state.status is not StepStatus.RUNNING or state.attempt != command.attempt:
         return Rejection(Reason.LATE, f"attempt {command.attempt} is closed")
     step_id, _ = step_of(command.step)
-    step = turn.plan.steps[step_id]
+    step = turn.plan.step_at(command.step)
     may_go_on = not is_stopping(turn, step_id) and not is_too_late(turn, step, state)
     if state.lost < LOST_MAX and may_go_on:
         try_elsewhere(turn, state)
@@ -59,7 +59,7 @@ def try_elsewhere(turn: RunTurn, state: StepView) -> None:
             fallback=state.fallback,
         )
     )
-    make_ready(turn, turn.plan.steps[step_of(state.key)[0]], state.key)
+    make_ready(turn, turn.plan.step_at(state.key), state.key)
 
 
 def close_by_row(turn: RunTurn, command: CloseByRow) -> Rejection | None:
@@ -87,7 +87,7 @@ def close_by_row(turn: RunTurn, command: CloseByRow) -> Rejection | None:
 def _close_newer(turn: RunTurn, state: StepView) -> Rejection | None:
     """While its row was closed the step was given out once more: what has to end still has to."""
     step_id, _ = step_of(state.key)
-    step = turn.plan.steps[step_id]
+    step = turn.plan.step_at(state.key)
     if not is_stopping(turn, step_id) and not is_too_late(turn, step, state):
         return Rejection(Reason.LATE, f"step {state.key!r} has gone on")
     if is_stopping(turn, step_id):
@@ -102,7 +102,7 @@ def _end_without_effect(turn: RunTurn, state: StepView) -> None:
     step_id, _ = step_of(state.key)
     if is_stopping(turn, step_id):
         end_cancelled(turn, state)
-    elif is_too_late(turn, turn.plan.steps[step_id], state):
+    elif is_too_late(turn, turn.plan.step_at(state.key), state):
         step_failed(turn, state.key, too_late(turn, state))
     else:
         error = engine_error(

@@ -60,7 +60,7 @@ def stop_open_steps(turn: RunTurn) -> None:
             continue
         step_id, _ = step_of(state.key)
         if is_stopping(turn, step_id):
-            stop_step(turn, state, turn.plan.steps[step_id])
+            stop_step(turn, state, turn.plan.step_at(state.key))
 
 
 def stop_step(turn: RunTurn, state: StepView, step: PlanStep) -> None:
@@ -94,7 +94,7 @@ def end_after_grace(turn: RunTurn) -> None:
     for state in list(turn.run.steps.values()):
         if state.status in STEP_TERMINAL or state.fan_out is not None:
             continue
-        step = turn.plan.steps[step_of(state.key)[0]]
+        step = turn.plan.step_at(state.key)
         if state.attempt and has_effect(step, state):
             turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
         else:
