@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from headrace_core.ids import StepKey
 from headrace_core.partition.events import ChildCancel, ChildEnded, ChildStart, MessageSent
 from headrace_core.run.events import ItemsRefilled, StepSkipped
@@ -159,6 +161,46 @@ def test_tolerated_failures_only_count_and_one_more_starts_no_new_item() -> None
     opened = sum(event.count for event in run.events if isinstance(event, ItemsRefilled))
     assert opened == 3, "the fourth item never starts"
     assert run.state.status is RunStatus.FAILED
+
+
+def test_a_tolerated_share_is_of_all_items_and_one_failure_more_fails_the_step() -> None:
+    run = items_flow(tolerated_percent=50.0).start({"list": [1, 2, 3, 4, 5]})
+    run.fail("each[0]")
+    run.fail("each[1]")
+    assert run.ready() == ["each[2]", "each[3]"], "two of five are less than half"
+    run.fail("each[2]")
+    assert run.ready() == ["each[3]"], "the fifth item never starts"
+    run.succeed("each[3]")
+    assert run.status("each") is StepStatus.FAILED
+    error = run.state.steps[StepKey("each")].error
+    assert error is not None
+    assert "3 of 5 items failed, tolerated are 2" in run.opened(error.message)
+
+
+@pytest.mark.parametrize(
+    ("failures", "percent", "count", "tolerated"),
+    [
+        (None, None, 10, 0),
+        (None, 5.0, 19, 0),
+        (None, 5.0, 20, 1),
+        (None, 0.57, 10_000, 57),
+        (None, 100.0, 7, 7),
+        (3, None, 10, 3),
+        (3, 50.0, 4, 2),
+        (3, 50.0, 100, 3),
+        (0, 50.0, 100, 0),
+    ],
+)
+def test_both_measures_of_tolerated_failures_bound_them_and_a_share_is_exact(
+    failures: int | None, percent: float | None, count: int, tolerated: int
+) -> None:
+    foreach = Foreach(
+        parse_expression("inputs.list"),
+        "x",
+        tolerated_failures=failures,
+        tolerated_percent=percent,
+    )
+    assert foreach.tolerated(count) == tolerated
 
 
 def test_a_list_that_is_too_long_says_how_long_it_may_be() -> None:

@@ -177,6 +177,10 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "steps.*.foreach.tolerate.failures",
     ),
     (
+        WAITING,
+        "test_a_tolerated_share_is_of_all_items_and_one_failure_more_fails_the_step",
+    ): ("steps.*.foreach.tolerate.percent",),
+    (
         QUEUE,
         "test_priorities_go_first_inside_a_tenant_and_order_of_arrival_inside_a_priority",
     ): ("steps.*.priority",),

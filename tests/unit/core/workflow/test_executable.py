@@ -91,9 +91,6 @@ SNIPPETS: Mapping[str, str] = {
     "on_failure=compensate": "on_failure: compensate",
     "steps.*.cancel_others": "needs: [a], join: any, cancel_others: true, set: {}",
     "steps.*.mode=detach": "uses: flow/child@1, with: {name: x}, mode: detach",
-    "steps.*.foreach.tolerate.percent": (
-        "uses: worker.x@1, foreach: {in: '[1]', as: x, tolerate: {percent: 5}}"
-    ),
     "steps.*.repeat": "uses: worker.x@1, repeat: {until: 'true', max: 3}",
     "steps.*.heartbeat": "uses: worker.x@1, heartbeat: 5s",
     "steps.*.compensate": "uses: worker.x@1, compensate: {uses: worker.y@1}",

@@ -217,8 +217,8 @@ def _foreach(foreach: written.Foreach | None) -> Foreach | None:
         key=_expression(foreach.key),
         where=_expression(foreach.where),
         max_parallel=foreach.max_parallel or 100,
-        tolerated_failures=tolerate.failures or 0,
-        tolerated_percent=tolerate.percent or 0.0,
+        tolerated_failures=tolerate.failures,
+        tolerated_percent=tolerate.percent,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 
 from headrace_core.workflow.template import Expression, Template
 
@@ -132,15 +133,25 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Foreach:
-    """The counts bound failures; None tolerates none of that measure."""
+    """A measure of tolerated failures that is None says nothing; without any, none is tolerated."""
 
     items: Expression
     alias: str
     key: Expression | None = None
     where: Expression | None = None
     max_parallel: int = 100
-    tolerated_failures: int = 0
-    tolerated_percent: float = 0.0
+    tolerated_failures: int | None = None
+    tolerated_percent: float | None = None
+
+    def tolerated(self, count: int) -> int:
+        """How many of `count` items may fail. Where both measures are given, both bound it."""
+        bounds: list[int] = []
+        if self.tolerated_failures is not None:
+            bounds.append(self.tolerated_failures)
+        if self.tolerated_percent is not None:
+            # Exactly what the author wrote: 0.57 % of 10,000 are 57, and not 56.
+            bounds.append(int(Fraction(str(self.tolerated_percent)) * count / 100))
+        return min(bounds, default=0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,8 +78,12 @@ def end_if_over(turn: RunTurn, step: PlanStep, state: StepView) -> None:
 
 def _gives_up(turn: RunTurn, step: PlanStep, fan_out: FanOutView) -> bool:
     """Too many items have failed, or the run stops: no new item starts."""
+    return _too_many_failed(step, fan_out) or is_stopping(turn, step.id)
+
+
+def _too_many_failed(step: PlanStep, fan_out: FanOutView) -> bool:
     assert step.foreach is not None
-    return fan_out.failed > step.foreach.tolerated_failures or is_stopping(turn, step.id)
+    return bool(fan_out.failed) and fan_out.failed > step.foreach.tolerated(fan_out.count)
 
 
 def _stop_items(turn: RunTurn, step: PlanStep) -> None:
@@ -91,7 +95,7 @@ def _stop_items(turn: RunTurn, step: PlanStep) -> None:
 
 def _end(turn: RunTurn, step: PlanStep, state: StepView, fan_out: FanOutView) -> None:
     assert step.foreach is not None
-    if fan_out.failed > step.foreach.tolerated_failures:
+    if _too_many_failed(step, fan_out):
         first = next(
             outcome
             for outcome in fan_out.outcomes
@@ -99,7 +103,7 @@ def _end(turn: RunTurn, step: PlanStep, state: StepView, fan_out: FanOutView) ->
         )
         assert first.error is not None
         message = f"{fan_out.failed} of {fan_out.count} items failed, tolerated are "
-        message += f"{step.foreach.tolerated_failures}; the first one with {first.error.type}"
+        message += f"{step.foreach.tolerated(fan_out.count)}; the first one with {first.error.type}"
         end_failed(turn, state.key, engine_error(turn, first.error.type, message))
     elif is_stopping(turn, step.id):
         end_cancelled(turn, state)
