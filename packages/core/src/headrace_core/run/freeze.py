@@ -1,7 +1,8 @@
 """Canonical bytes of a run's state, for snapshots and for the state hash.
 
 The same fold gives the same bytes: fields in their declared order, steps in the order in which
-the log first named them.
+the log first named them. A field at its default is left out, so that a field which a later version
+adds leaves the hash of every run that does not use it as it was.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ _PARTITION = TypeAdapter(tuple[PartitionState], config=_CONFIG)
 
 
 def freeze_run(run: RunState) -> bytes:
-    return _RUN.dump_json((run,))
+    return _RUN.dump_json((run,), exclude_defaults=True)
 
 
 def thaw_run(frozen: bytes) -> RunState:
@@ -37,7 +38,7 @@ def state_hash(run: RunState) -> str:
 
 
 def freeze_partition(partition: PartitionState) -> bytes:
-    return _PARTITION.dump_json((partition,))
+    return _PARTITION.dump_json((partition,), exclude_defaults=True)
 
 
 def thaw_partition(frozen: bytes) -> PartitionState:
