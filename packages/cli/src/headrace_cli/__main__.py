@@ -8,6 +8,7 @@ import typer
 from headrace_cli import (
     definitions,
     egress,
+    flow_tests,
     replay,
     runs,
     start,
@@ -58,6 +59,7 @@ def _register() -> None:
     running, administer = "Runs", "Administration"
     app.command(rich_help_panel=here)(up_command.up)
     app.command(rich_help_panel=define)(definitions.validate)
+    app.command("test", rich_help_panel=define)(flow_tests.run_cases)
     app.command(rich_help_panel=define)(definitions.schema)
     app.command(rich_help_panel=define)(workflows.publish)
     app.command(rich_help_panel=define)(workflows.workflows)

@@ -28,7 +28,8 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "done",
-    ExitCode.REFUSED: "refused: the definition, the input or the request has a fault",
+    ExitCode.REFUSED: "refused: the definition, the input or the request has a fault, "
+    "or a case of a flow fails",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.UNREACHABLE: "no Headrace answers, or it cannot at the moment: try again",
     ExitCode.RUN_NOT_SUCCEEDED: "the run failed, was cancelled or is suspended",

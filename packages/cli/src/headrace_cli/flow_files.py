@@ -8,6 +8,7 @@ from typing import Any, cast
 import typer
 
 from headrace_api_gateway.domain.definitions import flow_references
+from headrace_core.ids import PlanHash
 from headrace_core.workflow.actions import ActionDescriptor
 from headrace_core.workflow.compile import compile_definition
 from headrace_core.workflow.fault import Fault
@@ -93,6 +94,11 @@ class OfflineCompiler:
         plan, faults = (result, ()) if isinstance(result, Plan) else (None, result)
         checked = self._checked[file.shown] = Checked(file, plan, faults)
         return checked
+
+    def plans(self) -> dict[PlanHash, Plan]:
+        """Of all files that were checked and have no fault, those that others call among them."""
+        valid = [one.plan for one in self._checked.values() if one.plan is not None]
+        return {plan.hash: plan for plan in valid}
 
     def descriptor(self, name: str, caller: FlowFile) -> FlowDescriptor | None:
         """None for a flow that is not there, has faults of its own or calls its caller."""
