@@ -47,6 +47,16 @@ steps:
     uses: flow/greet@stable
     with: {name: "${{ one }}"}
 """
+SUSPENDING = """\
+flow: v1
+name: suspending
+on_failure: suspend
+inputs: {order: {type: object}}
+outputs: {number: "${{ steps.look.output }}"}
+steps:
+  look: {uses: data.echo@1, with: {value: "${{ inputs.order.number }}"}}
+  after: {needs: [look], set: {done: true}}
+"""
 Publish = Callable[[CommandLine, str], None]
 
 
@@ -175,6 +185,22 @@ def test_a_live_table_shows_the_steps_and_an_approval_ends_it(
         assert {"ask", "done", "succeeded", "refused", "skipped"} <= set(frame)
         assert terminal.text.count("\x1b[?25l") == terminal.text.count("\x1b[?25h") == 1
     assert headrace("approve", hint[1], "ask").code == 1
+
+
+def test_a_suspended_run_is_repaired_and_goes_on(suite: Suite, publish: Publish) -> None:
+    headrace = of_tenant(suite, "cli-repair")
+    publish(headrace, SUSPENDING)
+    run = started(headrace, "suspending", '{"order": {}}')
+    assert headrace("watch", run).code == 4
+    document = headrace.well("show", run, "--json").document
+    assert (document["status"], document["error"]["step"]) == ("suspended", "look")
+    assert headrace("resume", run, "--skip", "nothing").code == 1
+    assert headrace("resume", run, "--output", "look=no json").code == 2
+    headrace.well("resume", run, "--input", 'look={"value": 7}')
+    document = headrace.well("watch", run, "--json").document
+    assert (document["status"], document["output"]) == ("succeeded", {"number": 7})
+    assert document["steps"]["look"]["attempt"] == 2
+    assert headrace("resume", run).code == 1
 
 
 def test_ctrl_c_stops_the_watching_and_not_the_run(suite: Suite, publish: Publish) -> None:

@@ -31,6 +31,7 @@ Answer = Callable[[pb.Command], pb.Reply | None]
 
 def accepted(command: pb.Command, run: str = "", *, repeated: bool = False) -> pb.Reply:
     run = run or command.start_run.run or command.cancel_run.run or command.decide_approval.run
+    run = run or command.resume_run.run
     answer = pb.Accepted(run=run, repeated_start=repeated, partition=0, offset=1)
     return pb.Reply(id=command.id, accepted=answer)
 

@@ -9,7 +9,8 @@ import orjson
 import pytest
 
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
-from headrace_core.errors import InvalidState, NotFound
+from headrace_core.errors import HeadraceError, InvalidInput, InvalidState, NotFound
+from headrace_core.run.status import Repair
 from tests.integration.api_gateway.conftest import Gateway, lease_all
 from tests.integration.api_gateway.peers import ScriptedScheduler, accepted, already, rejected
 
@@ -280,6 +281,50 @@ async def test_a_decision_of_somebody_else_is_no_echo(
     theirs = {"decision": "rejected", "decided_by": "key:somebody"}
     gateway.history.known[RUN].document["steps"] = {"manager": {"output": theirs}}
     assert (await deciding).status_code == 409
+    await another.stop()
+    await gateway.scheduler.serve()
+
+
+async def test_a_repair_travels_with_its_author_and_sealed_values(gateway: Gateway) -> None:
+    client = await gateway.tenant()
+    gateway.history.add(RUN, "acme")
+    edits = [
+        {"step": "a", "action": "retry"},
+        {"step": "b", "action": "output", "value": {"n": 1}, "port": "high"},
+    ]
+    answer = await client.post(f"/v1/runs/{RUN}/resume", json={"edits": edits})
+    assert (answer.status_code, answer.json()) == (202, {"id": RUN, "status": "resumed"})
+    command = gateway.scheduler.commands[-1]
+    assert command.actor == "key:editor-of-acme"
+    retry, output = command.resume_run.edits
+    assert (retry.step, retry.repair, retry.value) == ("a", Repair.RETRY, b"")
+    assert (output.step, output.repair, output.port) == ("b", Repair.OUTPUT, "high")
+    assert orjson.loads(await gateway.open_payload("acme", RUN, output.value)) == {"n": 1}
+
+
+@pytest.mark.parametrize("refusal", [InvalidState("not suspended"), InvalidInput("no such step")])
+async def test_a_refused_repair_says_why(gateway: Gateway, refusal: HeadraceError) -> None:
+    client = await gateway.tenant()
+    gateway.history.add(RUN, "acme")
+    gateway.scheduler.answer = partial(rejected, error=refusal)
+    answer = await client.post(f"/v1/runs/{RUN}/resume")
+    assert answer.status_code == (409 if isinstance(refusal, InvalidState) else 422)
+    assert answer.json()["detail"] == refusal.message
+
+
+async def test_an_echo_of_its_own_repair_counts_as_done(
+    gateway: Gateway, another: ScriptedScheduler
+) -> None:
+    client = await gateway.tenant()
+    gateway.history.add(RUN, "acme")
+    gateway.scheduler.answer = say_nothing
+    another.answer = partial(rejected, error=InvalidState("the run is not suspended"))
+    resuming = asyncio.create_task(client.post(f"/v1/runs/{RUN}/resume"))
+    await gateway.scheduler.asked.wait()
+    resumed = {"by": "key:editor-of-acme", "at": "2026-11-26T07:00:00.000Z"}
+    gateway.history.known[RUN].document["resumed"] = resumed
+    await break_the_stream_after_the_command(gateway, another)
+    assert (await resuming).status_code == 202
     await another.stop()
     await gateway.scheduler.serve()
 

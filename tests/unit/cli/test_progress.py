@@ -94,6 +94,18 @@ def test_a_parked_run_is_suspended() -> None:
     assert (change.status, progress.outcome) == ("suspended", "suspended")
 
 
+def test_a_suspended_run_names_its_failed_step_and_a_repair_its_author() -> None:
+    progress = Progress("run_1")
+    incident = {"type": "http.500", "message": "no"}
+    [change] = progress.take(event(1, "RunSuspended", 0, incident=incident, step="pay"))
+    assert (change.step, change.status, progress.outcome) == ("run", "suspended", "suspended")
+    repair = {"step": "pay", "repair": "input", "repaired_by": "ann", "input": {"amount": 2}}
+    [change] = progress.take(event(2, "StepRepaired", 1, **repair))
+    assert (change.status, change.remark) == ("repaired", 'input by ann {"amount": 2}')
+    [change] = progress.take(event(3, "RunResumed", 1, resumed_by="ann"))
+    assert (change.status, progress.outcome) == ("running", "")
+
+
 def board_of(events: list[dict[str, Any]]) -> Board:
     progress, board = Progress("run_1"), Board("run_1")
     for one in events:

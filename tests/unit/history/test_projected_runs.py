@@ -9,7 +9,7 @@ from headrace_core.payload import Stored
 from headrace_core.run import events as ev
 from headrace_core.run.apply import apply_turn
 from headrace_core.run.state import RunState
-from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
+from headrace_core.run.status import RUN_TERMINAL, Repair, RunStatus, StepStatus
 from headrace_history.adapters.record_reader import ProtobufRecords
 from headrace_history.domain.projections import approvals, runs, usage
 from headrace_history.domain.projections.approvals import ApprovalRow
@@ -84,6 +84,26 @@ def test_a_parked_run_is_suspended_with_its_incident() -> None:
     assert row.status is RunStatus.SUSPENDED
     assert row.error_type == "engine.bug"
     assert not row.ended
+
+
+def test_a_suspended_run_names_its_failed_step_until_it_is_resumed() -> None:
+    error = ev.StepError(type="http.500")
+    failed = ev.StepFailed(step=StepKey("a"), error=error, attempt=1)
+    turns: list[Turn] = [
+        (started(), ready("a"), assigned("a")),
+        (failed, ev.RunSuspended(incident=error, step=StepKey("a"))),
+    ]
+    row, _ = fold_both(turns)
+    assert (row.status, row.error_type, row.failed_step) == (
+        RunStatus.SUSPENDED,
+        "http.500",
+        StepKey("a"),
+    )
+    repaired = ev.StepRepaired(
+        step=StepKey("a"), repair=Repair.RETRY, repaired_by="ann", failed=True
+    )
+    row, _ = fold_both([*turns, (repaired, ev.RunResumed(resumed_by="ann"), ready("a"))])
+    assert (row.status, row.error_type, row.failed_step) == (RunStatus.RUNNING, "", None)
 
 
 def test_a_childs_row_names_its_parent() -> None:

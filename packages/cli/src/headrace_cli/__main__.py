@@ -70,6 +70,7 @@ def _register() -> None:
     app.command(rich_help_panel=running)(runs.events)
     app.command(rich_help_panel=running)(runs.state)
     app.command(rich_help_panel=running)(runs.cancel)
+    app.command(rich_help_panel=running)(runs.resume)
     app.command(rich_help_panel=running)(runs.approve)
     app.command(rich_help_panel=running)(runs.export)
     app.command(rich_help_panel=running)(replay.replay)

@@ -1,5 +1,8 @@
-"""Commands about runs that were started: list, show, events, state, export, cancel, approve."""
+"""Commands about runs that were started: list, show, events, state, export, cancel, resume,
+approve.
+"""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -123,6 +126,38 @@ def cancel(
 
 
 @connected
+def resume(
+    session: Session,
+    run: RunArgument,
+    retry: Annotated[list[str] | None, typer.Option(help="Try this step again.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Go on without this step.")] = None,
+    output: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STEP=JSON", help="Take this as the step's output; STEP.PORT too."),
+    ] = None,
+    edited: Annotated[
+        list[str] | None,
+        typer.Option("--input", metavar="STEP=JSON", help="Set these members of its `with`."),
+    ] = None,
+) -> None:
+    """Resume a suspended run; failed steps that nothing is said of are tried again."""
+    edits: list[dict[str, Any]] = [{"step": step, "action": "retry"} for step in retry or ()]
+    edits += ({"step": step, "action": "skip"} for step in skip or ())
+    for said in output or ():
+        step, value = _step_value("--output", said)
+        name, _, port = step.partition(".")
+        edits.append({"step": name, "action": "output", "value": value, "port": port})
+    for said in edited or ():
+        step, value = _step_value("--input", said)
+        edits.append({"step": step, "action": "input", "value": value})
+    answer = session.as_tenant().post(f"/v1/runs/{run}/resume", {"edits": edits})
+    if session.console.as_json:
+        session.console.answer_json(answer)
+    else:
+        session.console.say(f"{run} goes on: headrace watch {run}")
+
+
+@connected
 def approve(
     session: Session,
     run: RunArgument,
@@ -139,6 +174,16 @@ def approve(
         session.console.answer_json(answer)
     else:
         session.console.say(f"Step {step} of {run}: {decision}")
+
+
+def _step_value(option: str, said: str) -> tuple[str, Any]:
+    step, sign, text = said.partition("=")
+    if not step or not sign:
+        raise typer.BadParameter(f"{said!r} is not STEP=JSON.", param_hint=option)
+    try:
+        return step, json.loads(text)
+    except ValueError as fault:
+        raise typer.BadParameter(f"{text!r} is no JSON: {fault}.", param_hint=option) from fault
 
 
 def _all_events(api: ApiClient, run: str, after: int) -> Iterator[Any]:

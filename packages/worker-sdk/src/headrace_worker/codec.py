@@ -139,6 +139,7 @@ def _task(task: pb.Task) -> Task:
             tuple(task.notes),
             task.arguments,
             task.idempotency_key,
+            task.edited_input,
         ),
     )
 

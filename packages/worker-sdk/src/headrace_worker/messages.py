@@ -54,7 +54,8 @@ class StepInput(NamedTuple):
 class Task(NamedTuple):
     """An attempt to run. `timeout_ms` is 0 for none; `item` is the position in `items`.
 
-    `arguments` and `idempotency_key` are for workers alone.
+    `arguments` and `idempotency_key` are for workers alone. `edited_input` holds the
+    members of `with` that an operator has set.
     """
 
     attempt: Attempt
@@ -75,6 +76,7 @@ class Task(NamedTuple):
     notes: Sequence[Stored] = ()
     arguments: bytes = b""
     idempotency_key: str = ""
+    edited_input: Stored = NOTHING
 
 
 class Outcome(IntEnum):

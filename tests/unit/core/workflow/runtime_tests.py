@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 JOINS = "unit/scheduler/test_joins_and_branches.py"
 FAILURES = "unit/scheduler/test_failures_and_retries.py"
+SUSPEND = "unit/scheduler/test_suspend_and_repair.py"
 WAITING = "unit/scheduler/test_waiting_people_children_items.py"
 RETRY = "unit/core/test_retry_policy.py"
 QUEUE = "unit/scheduler/test_fair_queue.py"
@@ -79,6 +80,10 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         FAILURES,
         "test_on_failure_cancel_stops_the_others_but_not_what_handles_errors",
     ): ("on_failure=cancel",),
+    (
+        SUSPEND,
+        "test_the_same_run_goes_on_when_the_failed_step_is_tried_again",
+    ): ("on_failure=suspend",),
     (
         FAILURES,
         "test_fallback_entries_are_tried_in_turn_and_an_output_ends_the_matter",

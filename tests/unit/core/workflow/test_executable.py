@@ -87,7 +87,6 @@ SNIPPETS: Mapping[str, str] = {
     "triggers.*.schedule.catchup": "triggers: {t: {schedule: {every: 1h, catchup: last}}}",
     "subject": "subject: run.id",
     "concurrency": "concurrency: {key: x, limit: 1}",
-    "on_failure=suspend": "on_failure: suspend",
     "on_failure=compensate": "on_failure: compensate",
     "steps.*.cancel_others": "needs: [a], join: any, cancel_others: true, set: {}",
     "steps.*.mode=detach": "uses: flow/child@1, with: {name: x}, mode: detach",

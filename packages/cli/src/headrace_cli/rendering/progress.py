@@ -22,6 +22,8 @@ RUN = "run"
 NOTE_COLUMNS = 60
 _PLAIN = Style()
 _RUN_ENDS = {"RunSucceeded": "succeeded", "RunFailed": "failed", "RunCancelled": "cancelled"}
+_OF_RUN = frozenset({*_RUN_ENDS, "RunSuspended"})
+"""They may name the step that led to them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Progress:
         at_ms = time_ms(event["time"]) or 0
         self.started_ms = self.started_ms or at_ms
         step = event.get("step") or ""
-        if not step or event["kind"] in _RUN_ENDS:
+        if not step or event["kind"] in _OF_RUN:
             return list(self._of_run(event, at_ms))
         name, index = step_of(StepKey(step))
         if index is not None and name in self._items:
@@ -76,9 +78,12 @@ class Progress:
         if kind in _RUN_ENDS:
             self.outcome = _RUN_ENDS[kind]
             yield Change(at_ms, RUN, self.outcome, error_text(event.get("error")))
-        elif kind == "RunParked":
+        elif kind in ("RunParked", "RunSuspended"):
             self.outcome = "suspended"
             yield Change(at_ms, RUN, self.outcome, error_text(event["incident"]))
+        elif kind == "RunResumed" and event.get("resumed_by"):
+            self.outcome = ""
+            yield Change(at_ms, RUN, "running", f"resumed by {event['resumed_by']}")
         elif kind == "RunStarted":
             yield Change(at_ms, RUN, "running", f"{event['flow']}@{event['version']}")
         elif kind == "RunCancelRequested":
@@ -100,6 +105,9 @@ class Progress:
                 self._begun.setdefault(step, at_ms)
                 self._items[step] = _Items(event["count"])
                 yield Change(at_ms, step, "running", f"{event['count']} items")
+            case "StepRepaired":
+                self._begun.pop(step, None)
+                yield Change(at_ms, step, "repaired", _repair_text(event))
             case "StepNoted":
                 yield Change(at_ms, step, "running", _payload(event["note"]))
             case "StepWaiting" | "ApprovalRequested":
@@ -153,6 +161,11 @@ class Progress:
         child = f" {event['child']}" if event.get("child") else ""
         due = f" until {due_text(event['due_at'], at_ms)}" if event.get("due_at") else ""
         return f"for {event['waiting']}{child}{due}"
+
+
+def _repair_text(event: Mapping[str, Any]) -> str:
+    edited = f" {_payload(event['input'])}" if event.get("input") is not None else ""
+    return f"{event['repair']} by {event['repaired_by']}{edited}"
 
 
 def _payload(value: Any) -> str:

@@ -22,6 +22,7 @@ RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
     ev.RunStarted: ("run_started", run.put_run_started, run.take_run_started),
     ev.RunWaiting: ("run_waiting", run.put_run_waiting, run.take_run_waiting),
     ev.RunResumed: ("run_resumed", run.put_run_resumed, run.take_run_resumed),
+    ev.RunSuspended: ("run_suspended", run.put_run_suspended, run.take_run_suspended),
     ev.RunParked: ("run_parked", run.put_run_parked, run.take_run_parked),
     ev.RunCancelRequested: (
         "run_cancel_requested",
@@ -44,6 +45,7 @@ RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
     ev.StepSkipped: ("step_skipped", step.put_step_skipped, step.take_step_skipped),
     ev.StepCancelled: ("step_cancelled", step.put_step_cancelled, step.take_step_cancelled),
     ev.StepNoted: ("step_noted", step.put_step_noted, step.take_step_noted),
+    ev.StepRepaired: ("step_repaired", step.put_step_repaired, step.take_step_repaired),
     ev.ItemsExpanded: ("items_expanded", step.put_items_expanded, step.take_items_expanded),
     ev.ItemsRefilled: ("items_refilled", step.put_items_refilled, step.take_items_refilled),
     ev.ApprovalRequested: (

@@ -62,10 +62,21 @@ def take_run_waiting(m: pb.RunWaiting) -> ev.RunWaiting:
 
 def put_run_resumed(to: envelope.RunEvent, event: ev.RunResumed) -> None:
     to.run_resumed.SetInParent()
+    if event.resumed_by:
+        to.run_resumed.resumed_by = event.resumed_by
 
 
 def take_run_resumed(m: pb.RunResumed) -> ev.RunResumed:
-    return ev.RunResumed()
+    return ev.RunResumed(resumed_by=m.resumed_by)
+
+
+def put_run_suspended(to: envelope.RunEvent, event: ev.RunSuspended) -> None:
+    put_error(to.run_suspended.incident, event.incident)
+    to.run_suspended.step = event.step
+
+
+def take_run_suspended(m: pb.RunSuspended) -> ev.RunSuspended:
+    return ev.RunSuspended(incident=take_error(m.incident), step=StepKey(m.step))
 
 
 def put_run_parked(to: envelope.RunEvent, event: ev.RunParked) -> None:

@@ -8,7 +8,7 @@ from headrace_contracts.codec.run_events import put_error, take_error
 from headrace_core.ids import ExecutorId, RunId, StepKey
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
-from headrace_core.run.status import SkipReason, WaitingKind
+from headrace_core.run.status import Repair, SkipReason, WaitingKind
 from headrace_core.workflow.joins import EdgeState
 
 
@@ -180,6 +180,22 @@ def put_step_noted(to: envelope.RunEvent, event: ev.StepNoted) -> None:
 def take_step_noted(m: pb.StepNoted) -> ev.StepNoted:
     return ev.StepNoted(
         step=StepKey(m.step), attempt=m.attempt, number=m.number, note=Stored(m.note)
+    )
+
+
+def put_step_repaired(to: envelope.RunEvent, event: ev.StepRepaired) -> None:
+    m = to.step_repaired
+    m.step, m.repair = event.step, pb.Repair.ValueType(event.repair)
+    m.repaired_by, m.input, m.failed = event.repaired_by, event.input, event.failed
+
+
+def take_step_repaired(m: pb.StepRepaired) -> ev.StepRepaired:
+    return ev.StepRepaired(
+        step=StepKey(m.step),
+        repair=Repair(m.repair),
+        repaired_by=m.repaired_by,
+        input=Stored(m.input),
+        failed=m.failed,
     )
 
 

@@ -9,9 +9,11 @@ from typing import Any
 
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import StepKey, item_key, step_of
+from headrace_core.payload import Stored
 from headrace_core.run import events as ev
-from headrace_core.run.state import FanOut, ItemOutcome, RunState, StepState
+from headrace_core.run.state import FanOut, ItemOutcome, RunState, StepMemory, StepState
 from headrace_core.run.status import (
+    REPAIRABLE,
     RUN_MOVES,
     STEP_MOVES,
     RunStatus,
@@ -77,6 +79,9 @@ def _step(run: RunState, key: StepKey) -> StepState:
     step = run.steps.get(key)
     if step is None:
         step = run.steps[key] = StepState(key)
+        memory = run.repaired.pop(key, None) if run.repaired else None
+        if memory is not None:
+            step.attempt, step.input, step.repaired = memory.attempt, memory.input, memory.repaired
     return step
 
 
@@ -95,7 +100,15 @@ def _run_waiting(run: RunState, event: ev.RunWaiting) -> None:
 
 
 def _run_resumed(run: RunState, event: ev.RunResumed) -> None:
+    if run.status is RunStatus.SUSPENDED:
+        run.error, run.failed_step = None, None
+        run.resumed_by, run.resumed_ms = event.resumed_by, run.time_ms
     _move_run(run, RunStatus.RUNNING)
+
+
+def _run_suspended(run: RunState, event: ev.RunSuspended) -> None:
+    _move_run(run, RunStatus.SUSPENDED)
+    run.error, run.failed_step = event.incident, event.step
 
 
 def _run_parked(run: RunState, event: ev.RunParked) -> None:
@@ -210,6 +223,23 @@ def _step_noted(run: RunState, event: ev.StepNoted) -> None:
     step.notes.append(event.note)
 
 
+def _step_repaired(run: RunState, event: ev.StepRepaired) -> None:
+    assert run.status is RunStatus.SUSPENDED, "only a suspended run is repaired"
+    key = event.step
+    before, kept = run.steps.pop(key, None), run.repaired.get(key)
+    has_failed = before is not None and before.status is StepStatus.FAILED
+    assert event.failed == has_failed, "the event says what was repaired"
+    if before is not None:
+        assert before.status in REPAIRABLE, f"a step that is {before.status.text} is not repaired"
+        if before.status in _ACTIVE:
+            run.active -= 1
+        if run.first_failed == key:
+            run.first_failed = None
+    last = before or kept
+    attempt, repaired, edited = (last.attempt, last.repaired, last.input) if last else (0, 0, b"")
+    run.repaired[key] = StepMemory(attempt, repaired + 1, event.input or Stored(edited))
+
+
 def _close_item(run: RunState, step: StepState) -> None:
     """An ended item leaves only its outcome behind, so that a fan-out's cost does not grow."""
     name, index = step_of(step.key)
@@ -267,6 +297,7 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.RunStarted: _run_started,
     ev.RunWaiting: _run_waiting,
     ev.RunResumed: _run_resumed,
+    ev.RunSuspended: _run_suspended,
     ev.RunParked: _run_parked,
     ev.RunCancelRequested: _run_cancel_requested,
     ev.RunSucceeded: _run_succeeded,
@@ -281,6 +312,7 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.StepSkipped: _step_skipped,
     ev.StepCancelled: _step_cancelled,
     ev.StepNoted: _step_noted,
+    ev.StepRepaired: _step_repaired,
     ev.ItemsExpanded: _items_expanded,
     ev.ItemsRefilled: _items_refilled,
     ev.ApprovalRequested: _approval_requested,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey
 from headrace_core.payload import NOTHING, Stored
-from headrace_core.run.status import CancelCause, SkipReason, WaitingKind
+from headrace_core.run.status import CancelCause, Repair, SkipReason, WaitingKind
 from headrace_core.workflow.joins import EdgeState
 
 
@@ -75,7 +75,18 @@ class RunWaiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed:
-    pass
+    """`resumed_by` names the operator who ended a suspension, empty after a wait."""
+
+    resumed_by: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSuspended:
+    """By `on_failure: suspend`: the step has failed, and nothing further is decided before the run
+    is repaired or cancelled. Open attempts still end."""
+
+    incident: StepError
+    step: StepKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +210,19 @@ class StepNoted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepRepaired:
+    """An operator's edit: the step is undecided again, but for the number of its attempts. What
+    it becomes follows in the same turn or once the run goes on. The members of
+    `input`, if any, take the place of those of its `with`. `failed` says that the step had."""
+
+    step: StepKey
+    repair: Repair
+    repaired_by: str
+    input: Stored = NOTHING
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ItemsExpanded:
     """A fan-out's list, evaluated once. `items` is sealed JSON `[[key, value], ...]` in order."""
 
@@ -245,6 +269,7 @@ RunEvent = (
     RunStarted
     | RunWaiting
     | RunResumed
+    | RunSuspended
     | RunParked
     | RunCancelRequested
     | RunSucceeded
@@ -259,6 +284,7 @@ RunEvent = (
     | StepSkipped
     | StepCancelled
     | StepNoted
+    | StepRepaired
     | ItemsExpanded
     | ItemsRefilled
     | ApprovalRequested

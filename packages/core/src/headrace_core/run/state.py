@@ -87,6 +87,21 @@ class StepView(Protocol):
     def approval(self) -> Stored: ...
     @property
     def notes(self) -> Sequence[Stored]: ...
+    @property
+    def input(self) -> Stored: ...
+    @property
+    def repaired(self) -> int: ...
+
+
+class StepMemoryView(Protocol):
+    """What a step that an operator has repaired keeps until it is decided again."""
+
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def input(self) -> Stored: ...
+    @property
+    def repaired(self) -> int: ...
 
 
 class RunView(Protocol):
@@ -144,6 +159,12 @@ class RunView(Protocol):
     def idle(self) -> int: ...
     @property
     def steps(self) -> Mapping[StepKey, StepView]: ...
+    @property
+    def repaired(self) -> Mapping[StepKey, StepMemoryView]: ...
+    @property
+    def resumed_by(self) -> str: ...
+    @property
+    def resumed_ms(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -169,7 +190,8 @@ class FanOut:
 @dataclass(slots=True)
 class StepState:
     """`attempt` counts every assignment, `lost` those without a verdict, `tries` the counted ones
-    of the current fallback entry. `due_ms` is the wake-up time while waiting."""
+    of the current fallback entry. `due_ms` is the wake-up time while waiting. `input` holds
+    the members of the step's `with` that an operator has edited; `repaired` counts the repairs."""
 
     key: StepKey
     status: StepStatus = StepStatus.PENDING
@@ -195,12 +217,22 @@ class StepState:
     fan_out: FanOut | None = None
     approval: Stored = NOTHING
     notes: list[Stored] = field(default_factory=list[Stored])
+    input: Stored = NOTHING
+    repaired: int = 0
+
+
+@dataclass(slots=True)
+class StepMemory:
+    attempt: int
+    repaired: int
+    input: Stored = NOTHING
 
 
 @dataclass(slots=True)
 class RunState:
     """`active` counts steps that are ready or running, `idle` those that wait. `first_failed` is
-    the first step that ended failed without a handler: it fails the run when the run ends."""
+    the first step that ended failed without a handler: it fails the run when the run ends.
+    `repaired` holds what repaired steps keep; they are in `steps` once they are decided again."""
 
     run_id: RunId
     tenant: TenantId
@@ -229,3 +261,6 @@ class RunState:
     active: int = 0
     idle: int = 0
     steps: dict[StepKey, StepState] = field(default_factory=dict[StepKey, StepState])
+    repaired: dict[StepKey, StepMemory] = field(default_factory=dict[StepKey, StepMemory])
+    resumed_by: str = ""
+    resumed_ms: int = 0

@@ -59,6 +59,20 @@ class SkipReason(IntEnum):
     UPSTREAM_FAILED = 4
     UPSTREAM_CANCELLED = 5
     RUN_CANCELLED = 6
+    BY_OPERATOR = 7
+
+    @property
+    def text(self) -> str:
+        return self.name.lower()
+
+
+class Repair(IntEnum):
+    """What an operator does to one step of a suspended run."""
+
+    RETRY = 1
+    SKIP = 2
+    OUTPUT = 3
+    INPUT = 4
 
     @property
     def text(self) -> str:
@@ -79,6 +93,9 @@ RUN_TERMINAL = frozenset(
 STEP_TERMINAL = frozenset(
     {StepStatus.SUCCEEDED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}
 )
+
+REPAIRABLE = frozenset({StepStatus.READY, StepStatus.FAILED})
+"""Beside steps that are not decided yet; of what is ready only what was never given out."""
 
 RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
     RunStatus.QUEUED: frozenset({RunStatus.RUNNING, RunStatus.SUSPENDED, RunStatus.CANCELLED}),

@@ -4,7 +4,7 @@ A string that is one expression and nothing else keeps the value's type; mixed w
 becomes text.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -80,6 +80,14 @@ class Template:
     @property
     def is_constant(self) -> bool:
         return isinstance(self.node, Constant)
+
+
+def without_members(template: Template, names: Collection[str]) -> Template:
+    """What is left to evaluate where these members of an object are given otherwise."""
+    data = template.data
+    if not isinstance(data, Mapping):
+        return template
+    return parse_template({name: value for name, value in data.items() if name not in names})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,13 @@ goes to the newest hint until an owner answers or the time is over.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
+from headrace.event.v1 import step_events_pb2 as step_pb
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
 from headrace_api_gateway.adapters.command_stream import CommandStream, StreamBroken
-from headrace_api_gateway.app.ports import MaybeDone, Schedule, Start, Started
+from headrace_api_gateway.app.ports import MaybeDone, Schedule, SealedEdit, Start, Started
 from headrace_core.errors import (
     Forbidden,
     HeadraceError,
@@ -112,6 +114,16 @@ class Schedulers:
     ) -> None:
         decide = pb.DecideApproval(run=run, step=step, decision=decision, answer=answer)
         command = pb.Command(tenant=tenant, actor=actor, decide_approval=decide)
+        await self._perform(slot_of(run), pb.CommandRequest(commands=[command]))
+
+    async def resume(
+        self, tenant: TenantId, actor: str, run: RunId, edits: Sequence[SealedEdit]
+    ) -> None:
+        resume = pb.ResumeRun(run=run)
+        for edit in edits:
+            m = resume.edits.add(step=edit.step, value=edit.value, port=edit.port)
+            m.repair = step_pb.Repair.ValueType(edit.repair)
+        command = pb.Command(tenant=tenant, actor=actor, resume_run=resume)
         await self._perform(slot_of(run), pb.CommandRequest(commands=[command]))
 
     async def set_schedule(self, actor: str, schedule: Schedule) -> None:

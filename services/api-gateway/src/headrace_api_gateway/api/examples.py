@@ -47,6 +47,14 @@ STATE: dict[str, Any] = {
 }
 CANCEL: dict[str, Any] = {"reason": "ordered twice"}
 CANCELLED: dict[str, Any] = {"id": RUN_ID, "status": "cancelling"}
+RESUME: dict[str, Any] = {
+    "edits": [
+        {"step": "charge", "action": "retry"},
+        {"step": "notify", "action": "skip"},
+        {"step": "look-up", "action": "output", "value": {"rows": [], "row_count": 0}},
+    ]
+}
+RESUMED: dict[str, Any] = {"id": RUN_ID, "status": "resumed"}
 DECISION: dict[str, Any] = {"decision": "approved", "comment": "fine", "form": {"amount": 120}}
 DECIDED: dict[str, Any] = {"id": RUN_ID, "step": "manager", "decision": "approved"}
 USAGE: dict[str, Any] = {

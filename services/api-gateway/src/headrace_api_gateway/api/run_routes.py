@@ -1,4 +1,4 @@
-"""Runs: read, list, events, state, export, cancel, approve, usage."""
+"""Runs: read, list, events, state, export, cancel, resume, approve, usage."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,10 +11,11 @@ from starlette.responses import Response, StreamingResponse
 
 from headrace_api_gateway.api import examples
 from headrace_api_gateway.api.guard import Caller, needs, run_of
-from headrace_api_gateway.app.controlling import Controlling, Decision
+from headrace_api_gateway.app.controlling import Controlling, Decision, Edit
 from headrace_api_gateway.app.ports import History, RunFilter
 from headrace_api_gateway.domain.authorisation import Permission
 from headrace_core.ids import StepKey
+from headrace_core.run.status import Repair
 
 JSON, JSON_LINES = "application/json", "application/jsonl"
 READ, CONTROL = needs(Permission.RUNS_READ), needs(Permission.RUNS_CONTROL)
@@ -27,6 +28,21 @@ class CancelBody(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": examples.CANCEL})
 
     reason: str = Field("", max_length=2_000)
+
+
+class EditBody(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    step: str = Field(min_length=1, max_length=1_000)
+    action: Literal["retry", "skip", "output", "input"]
+    value: Any = None
+    port: str = Field("", max_length=100)
+
+
+class ResumeBody(BaseModel):
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": examples.RESUME})
+
+    edits: list[EditBody] = Field(default_factory=list[EditBody], max_length=500)
 
 
 class DecisionBody(BaseModel):
@@ -82,6 +98,14 @@ class RunRoutes:
             openapi_extra=CONTROL,
             responses=examples.answer(examples.CANCELLED, 202),
         )(self.cancel_run)
+        app.post(
+            f"{one}/resume",
+            summary="Resume a suspended run, repaired",
+            description="Failed steps that no edit names are tried again.",
+            status_code=202,
+            openapi_extra=CONTROL,
+            responses=examples.answer(examples.RESUMED, 202),
+        )(self.resume_run)
         app.post(
             f"{one}/approvals/{{step}}",
             summary="Decide an approval",
@@ -157,6 +181,18 @@ class RunRoutes:
         reason = body.reason if body is not None else ""
         await self._controlling.cancel(caller, run_of(run), reason)
         return _json({"id": run, "status": "cancelling"}, 202)
+
+    async def resume_run(
+        self, caller: Caller, run: Run, body: ResumeBody | None = None
+    ) -> Response:
+        """202: the repair is durable and the run goes on. Any edit that cannot be made refuses
+        all of them."""
+        edits = [
+            Edit(StepKey(one.step), Repair[one.action.upper()], one.value, one.port)
+            for one in (body.edits if body is not None else ())
+        ]
+        await self._controlling.resume(caller, run_of(run), edits)
+        return _json({"id": run, "status": "resumed"}, 202)
 
     async def decide_approval(
         self, caller: Caller, run: Run, step: str, body: DecisionBody

@@ -1,24 +1,26 @@
-"""Cancel a run, decide an approval.
+"""Cancel a run, resume a suspended one, decide an approval.
 
 A command may be sent twice when its stream breaks; a refusal is then compared with what the run
 says before it is passed on.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import orjson
 
-from headrace_api_gateway.app.ports import Flows, History, MaybeDone, Scheduler
+from headrace_api_gateway.app.ports import Flows, History, MaybeDone, Scheduler, SealedEdit
 from headrace_api_gateway.domain.authorisation import Principal
 from headrace_core.errors import InvalidInput, InvalidState, NotFound
 from headrace_core.ids import PlanHash, RunId, StepKey
 from headrace_core.payload import NOTHING
+from headrace_core.run.status import Repair
 from headrace_core.workflow.inputs import value_faults
 from headrace_runtime.clock import Clock
 
 APPROVED = "approved"
+_WITH_VALUE = (Repair.OUTPUT, Repair.INPUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,16 @@ class Decision:
     decision: str
     comment: str = ""
     form: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Of one step: `value` is the output, or the members of `with` that change."""
+
+    step: StepKey
+    repair: Repair
+    value: Any = None
+    port: str = ""
 
 
 class Controlling:
@@ -53,6 +65,35 @@ class Controlling:
                 raise InvalidState(refused.message) from None
         except NotFound:
             # The scheduler has only open runs; history knows whether there was one.
+            raise _ended(await self._document(principal, run)) from None
+
+    async def resume(self, principal: Principal, run: RunId, edits: Sequence[Edit]) -> None:
+        """Raises NotFound, InvalidState for a run that is not suspended or a step that cannot be
+        repaired, InvalidInput for an edit that is not possible; nothing is changed then."""
+        before = await self._document(principal, run)
+        sealer = await self._flows.sealer(principal.tenant)
+        sealed = [
+            SealedEdit(
+                edit.step,
+                edit.repair,
+                await sealer.seal(run, orjson.dumps(edit.value))
+                if edit.repair in _WITH_VALUE
+                else NOTHING,
+                edit.port,
+            )
+            for edit in edits
+        ]
+        try:
+            await self._scheduler.resume(principal.tenant, principal.actor, run, sealed)
+        except MaybeDone as refused:
+            resumed = cast(
+                "dict[str, Any]", (await self._document(principal, run)).get("resumed") or {}
+            )
+            # Somebody has resumed it since: this very request, if it was this principal.
+            is_new = resumed != (before.get("resumed") or {})
+            if not is_new or resumed.get("by") != principal.actor:
+                raise InvalidState(refused.message) from None
+        except NotFound:
             raise _ended(await self._document(principal, run)) from None
 
     async def decide(

@@ -7,6 +7,7 @@ from typing import Protocol
 from headrace_core.errors import InvalidState
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import Stored
+from headrace_core.run.status import Repair
 from headrace_core.workflow.plan import Plan
 from headrace_runtime.api_keys import StoredKey
 
@@ -35,6 +36,16 @@ class Started:
     repeated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class SealedEdit:
+    """An operator's edit of one step; `value` is sealed under the run's key."""
+
+    step: StepKey
+    repair: Repair
+    value: Stored
+    port: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """`every_ms` 0 removes it."""
@@ -60,7 +71,7 @@ class Scheduler(Protocol):
     Raises Unavailable when there is no owner for longer, and the error of the tree that the
     owner answered (NotFound, InvalidState, KeyReused, ...). What returns is durable. A command
     whose stream broke is sent again: harmless for a start, which its key protects, and for a
-    schedule; `cancel` and `decide` then raise MaybeDone in place of InvalidState.
+    schedule; `cancel`, `decide` and `resume` then raise MaybeDone in place of InvalidState.
     """
 
     async def start(self, start: Start) -> Started: ...
@@ -75,6 +86,10 @@ class Scheduler(Protocol):
         step: StepKey,
         decision: str,
         answer: Stored,
+    ) -> None: ...
+
+    async def resume(
+        self, tenant: TenantId, actor: str, run: RunId, edits: Sequence[SealedEdit]
     ) -> None: ...
 
     async def set_schedule(self, actor: str, schedule: Schedule) -> None: ...

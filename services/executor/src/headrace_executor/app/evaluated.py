@@ -1,10 +1,16 @@
 """`with` and `idempotency_key` of one attempt, evaluated from what came with its task."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from headrace_core.payload import Vault
 from headrace_core.workflow.expression import ExprError, Names, evaluate, render
-from headrace_core.workflow.template import JsonValue, Template, expressions_of
+from headrace_core.workflow.template import (
+    JsonValue,
+    Template,
+    expressions_of,
+    without_members,
+)
 from headrace_core.workflow.values import build_names
 from headrace_executor.app.failures import EXPRESSION, INPUT_INVALID, StepFailed
 from headrace_executor.app.prepared import Prepared
@@ -18,6 +24,7 @@ from headrace_worker.messages import Task
 KEY_CHARACTERS_MAX = 255
 """What the systems that take such keys accept."""
 SECRETS = "secrets"
+NO_EDITS: Mapping[str, JsonValue] = {}
 NO_SECRETS: Mapping[str, SecretText] = {}
 
 
@@ -29,12 +36,18 @@ def arguments_of(
     secrets: Mapping[str, SecretText] = NO_SECRETS,
 ) -> JsonValue:
     """Raises StepFailed, and what opening a payload raises."""
-    if prepared.template is None:
-        return {}
-    names = _names(prepared.template, prepared, task, vault, opened)
+    template, edited = prepared.template, NO_EDITS
+    if task.edited_input:
+        given = opened.value(vault, task.attempt.run, task.edited_input)
+        edited = cast("Mapping[str, JsonValue]", given)
+        template = None if template is None else without_members(template, edited)
+    if template is None:
+        return dict(edited)
+    names = _names(template, prepared, task, vault, opened)
     if secrets:
         names[SECRETS] = {name: secret.reveal() for name, secret in secrets.items()}
-    return _rendered(prepared.template, names, secrets)
+    value = _rendered(template, names, secrets)
+    return {**value, **edited} if edited and isinstance(value, Mapping) else value
 
 
 def outside_key(prepared: Prepared, task: Task, vault: Vault, opened: Opened) -> str:

@@ -306,7 +306,7 @@ class Worker:
             await when_available(self._vaults.store_pending_blobs)
 
     def _transformed(self, prepared: Prepared, task: Task, vault: Vault, opened: Opened) -> Stored:
-        if prepared.passed_step:
+        if prepared.passed_step and not task.edited_input:
             return _passed(prepared.passed_step, task, vault)
         value = arguments_of(prepared, task, vault, opened)
         if prepared.transform is not None and prepared.action is not None:

@@ -147,6 +147,7 @@ def run_document(
         "input": payloads.show(state.input),
         "output": payloads.show(state.output),
         "error": _run_error(state, payloads),
+        "resumed": _resumed(state),
         "usage": consumed(timeline),
         "sequence": state.sequence,
         "time": time_text(state.time_ms),
@@ -168,6 +169,13 @@ def _cancel(cause: CancelCause | None, requested_ms: int) -> Document | None:
     if cause is None:
         return None
     return {"cause": cause.name.lower(), "requested_at": time_text(requested_ms)}
+
+
+def _resumed(state: RunView) -> Document | None:
+    """The last end of a suspension."""
+    if not state.resumed_ms:
+        return None
+    return {"by": state.resumed_by, "at": time_text(state.resumed_ms)}
 
 
 def _run_error(state: RunView, payloads: Payloads) -> Document | None:
@@ -212,6 +220,10 @@ def _add_particulars(shown: Document, step: StepView, payloads: Payloads) -> Non
         shown["child"] = step.child
     if step.fallback:
         shown["fallback"] = step.fallback
+    if step.repaired:
+        shown["repaired"] = step.repaired
+    if step.input:
+        shown["edited_input"] = payloads.show_of_step(step.key, step.input)
     if step.approval:
         shown["approval"] = payloads.show_of_step(step.key, step.approval)
     if step.notes:

@@ -136,6 +136,10 @@ def _skipped(step: StepTimeline, event: ev.StepSkipped, time_ms: int) -> None:
     _end(step, "skipped", time_ms, None)
 
 
+def _repaired(step: StepTimeline, event: ev.StepRepaired, time_ms: int) -> None:
+    step.ended_ms, step.outcome = None, ""
+
+
 def _end_wait(step: StepTimeline, time_ms: int) -> None:
     if step.waits and step.waits[-1].until_ms is None:
         step.waits[-1].until_ms = time_ms
@@ -170,4 +174,5 @@ _TAKES: Mapping[type[ev.RunEvent], Callable[[StepTimeline, Any, int], None]] = {
     ev.StepFailed: _failed,
     ev.StepCancelled: _cancelled,
     ev.StepSkipped: _skipped,
+    ev.StepRepaired: _repaired,
 }

@@ -15,6 +15,8 @@ MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
         ev.RunStarted,
         ev.RunWaiting,
         ev.RunResumed,
+        ev.RunSuspended,
+        ev.StepRepaired,
         ev.RunParked,
         ev.RunCancelRequested,
         ev.RunSucceeded,

@@ -10,7 +10,7 @@ from headrace_core.errors import HeadraceError, InvalidInput, InvalidState, KeyR
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId, partition_of, slot_of
 from headrace_core.partition.state import BRIEF_KEY_KEPT_MS, START_KEY_KEPT_MS
 from headrace_core.payload import Stored
-from headrace_core.run.status import CancelCause
+from headrace_core.run.status import CancelCause, Repair
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
 from headrace_scheduler.app.ports import Catalogue
@@ -24,6 +24,7 @@ _CODES = {
     Reason.KEY_REUSED: KeyReused.code,
     Reason.OUT_OF_ORDER: InvalidState.code,
     Reason.REPEATED: InvalidState.code,
+    Reason.INVALID_INPUT: InvalidInput.code,
 }
 _Context = grpc.aio.ServicerContext[pb.CommandRequest, pb.CommandResponse]
 
@@ -105,6 +106,8 @@ class CommandStreams:
                 decision=m.decision,
                 answer=Stored(m.answer),
             )
+        if kind == "resume_run":
+            return self._resume(command.resume_run, tenant, command.actor, answer)
         if kind == "set_schedule":
             return await self._schedule(command.set_schedule, tenant)
         raise InvalidInput("the command is of a kind that this scheduler does not know")
@@ -128,6 +131,23 @@ class CommandStreams:
             fingerprint=m.fingerprint,
             key_kept_ms=START_KEY_KEPT_MS if m.client_key else BRIEF_KEY_KEPT_MS,
             priority=m.priority,
+        )
+
+    def _resume(
+        self, m: pb.ResumeRun, tenant: TenantId, actor: str, answer: "_CommandAnswer"
+    ) -> tuple[int, cmd.Command]:
+        answer.run = RunId(m.run)
+        edits = tuple(
+            cmd.StepEdit(
+                step=StepKey(edit.step),
+                repair=Repair(edit.repair),
+                value=Stored(edit.value),
+                port=edit.port,
+            )
+            for edit in m.edits
+        )
+        return self._partition(answer.run), cmd.ResumeRun(
+            run=answer.run, tenant=tenant, resumed_by=actor, edits=edits
         )
 
     async def _schedule(self, m: pb.SetSchedule, tenant: TenantId) -> tuple[int, cmd.Command]:

@@ -104,6 +104,8 @@ def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
     if state is not None:
         task.fallback = state.fallback
         task.notes.extend(state.notes)
+        if state.input and not state.fallback:
+            task.edited_input = state.input
     size = 300 + _fill_values(task, run, step.references, assignment.step)
     if index is not None:
         task.item = index

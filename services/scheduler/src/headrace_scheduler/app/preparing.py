@@ -69,12 +69,10 @@ async def _arguments(
     state = run.steps[key]
     step = plan.step_at(key)
     template = step.fallback[state.fallback - 1].arguments if state.fallback else step.arguments
-    if template is None:
-        return {}
     values = StateValues(run, plan, catalogue.vault(run.tenant), key)
     while True:
         try:
-            return render(template, values.names(template.references))
+            return values.arguments(template)
         except BlobMissingHere as missing:
             await catalogue.fetch(run.tenant, missing.run, missing.stored)
         except PayloadError as error:

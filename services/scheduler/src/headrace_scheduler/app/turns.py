@@ -22,6 +22,7 @@ from headrace_scheduler.domain.decide.complete_step import complete_step, note_s
 from headrace_scheduler.domain.decide.decide_approval import decide_approval
 from headrace_scheduler.domain.decide.fire_timer import fire_timer
 from headrace_scheduler.domain.decide.lose_attempt import close_by_row, lose_attempt
+from headrace_scheduler.domain.decide.resume_run import resume_run
 from headrace_scheduler.domain.decide.schedule import set_schedule
 from headrace_scheduler.domain.decide.start_run import fire_schedule, known_start, start_run
 from headrace_scheduler.domain.decision import PartitionTurn, Reason, Rejection, RunTurn
@@ -50,6 +51,7 @@ DECIDE_RUN: Mapping[type[cmd.RunCommand], DecideRun] = {
     cmd.FireTimer: fire_timer,
     cmd.CancelRun: cancel_run,
     cmd.DecideApproval: decide_approval,
+    cmd.ResumeRun: resume_run,
     cmd.StartChild: start_child,
     cmd.ContinueRun: _continue_run,
     cmd.ParkRun: _park_run,
@@ -187,7 +189,7 @@ class Turns:
             return Draft(partition, turn, run, [incoming])
         target = message.parent.run if isinstance(message, pev.ChildEnded) else message.run
         known = partition.runs.get(target)
-        if known is None or known.status is RunStatus.SUSPENDED:
+        if known is None:
             # Recorded, so that it is acknowledged; there is nobody left to tell.
             return self.record_message(partition, incoming, command, now_ms)
         turn = self.turn_of(partition, known, now_ms)

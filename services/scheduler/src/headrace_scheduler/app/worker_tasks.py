@@ -141,7 +141,13 @@ class WorkerTasks:
                 raise _AttemptFailed("expr.error", str(value))
             return value
 
-        fields = await self._with_contents(run.tenant, lambda: evaluated(_with_of(step, state)))
+        def given() -> JsonValue:
+            value = values.arguments(_with_of(step, state))
+            if isinstance(value, ExprError):
+                raise _AttemptFailed("expr.error", str(value))
+            return value
+
+        fields = await self._with_contents(run.tenant, given)
         custom = await self._with_contents(run.tenant, lambda: evaluated(step.idempotency_key))
         own = EffectKey.of(run.tenant, run.run_id, assignment.step, state.fallback)
         return WorkerTask(_arguments(fields), _key_text(custom) or own.outside())

@@ -7,7 +7,7 @@ from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition.events import Message
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import StepError, Usage
-from headrace_core.run.status import CancelCause
+from headrace_core.run.status import CancelCause, Repair
 
 
 class Outcome(IntEnum):
@@ -121,6 +121,26 @@ class DecideApproval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepEdit:
+    """One step of a suspended run. `value` is sealed JSON: the output, or members of `with`."""
+
+    step: StepKey
+    repair: Repair
+    value: Stored = NOTHING
+    port: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumeRun:
+    """Ends a suspension. Failed steps that no edit names are tried again."""
+
+    run: RunId
+    tenant: TenantId
+    resumed_by: str
+    edits: tuple[StepEdit, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartChild:
     """The child's input was evaluated and sealed: the second half of a sub-flow's start."""
 
@@ -190,6 +210,7 @@ RunCommand = (
     | FireTimer
     | CancelRun
     | DecideApproval
+    | ResumeRun
     | StartChild
     | ContinueRun
     | ParkRun

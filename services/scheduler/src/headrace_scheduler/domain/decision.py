@@ -28,6 +28,7 @@ class Reason(StrEnum):
     KEY_REUSED = "key_reused"
     OUT_OF_ORDER = "out_of_order"
     REPEATED = "repeated"
+    INVALID_INPUT = "invalid_input"
 
 
 @dataclass(frozen=True, slots=True)

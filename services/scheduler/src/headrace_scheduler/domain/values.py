@@ -5,7 +5,7 @@ error as it goes into an event; BlobMissingHere passes through, before anything 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from headrace_core.workflow.expression import (
 )
 from headrace_core.workflow.plan import Plan, PlanStep
 from headrace_core.workflow.references import References, StepReference
-from headrace_core.workflow.template import JsonValue
+from headrace_core.workflow.template import JsonValue, without_members
 from headrace_core.workflow.values import (
     ErrorValue,
     ItemValue,
@@ -70,6 +70,22 @@ class StateValues:
 
     def input(self) -> JsonValue:
         return self._open(self._run.input)
+
+    def arguments(self, template: Template | None) -> JsonValue | ExprError:
+        """The value of a `with` of the step evaluated for, as an operator may have edited it."""
+        edited = self._edited()
+        if template is None:
+            return edited
+        if edited:
+            template = without_members(template, edited)
+        value = render(template, self.names(template.references))
+        return {**value, **edited} if edited and isinstance(value, Mapping) else value
+
+    def _edited(self) -> Mapping[str, JsonValue]:
+        state = self._run.steps.get(self._key) if self._key is not None else None
+        if state is None or not state.input or state.fallback:
+            return {}
+        return cast("Mapping[str, JsonValue]", self._open(state.input))
 
     def step(self, reference: StepReference) -> StepValue:
         state = self._run.steps.get(StepKey(reference.step))

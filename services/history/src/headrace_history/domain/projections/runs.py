@@ -90,11 +90,23 @@ def _waiting(row: RunRow, event: ev.RunWaiting) -> None:
 
 
 def _resumed(row: RunRow, event: ev.RunResumed) -> None:
+    if row.status is RunStatus.SUSPENDED:
+        row.error_type, row.failed_step = "", None
     row.status = RunStatus.RUNNING
 
 
 def _parked(row: RunRow, event: ev.RunParked) -> None:
     row.status, row.error_type = RunStatus.SUSPENDED, event.incident.type
+
+
+def _suspended(row: RunRow, event: ev.RunSuspended) -> None:
+    row.status, row.error_type = RunStatus.SUSPENDED, event.incident.type
+    row.failed_step = event.step
+
+
+def _repaired(row: RunRow, event: ev.StepRepaired) -> None:
+    if event.failed:
+        row.failed -= 1
 
 
 def _succeeded(row: RunRow, event: ev.RunSucceeded) -> None:
@@ -114,6 +126,8 @@ _TAKES: Mapping[type[ev.RunEvent], Callable[[RunRow, Any], None]] = {
     ev.RunStarted: _started,
     ev.RunWaiting: _waiting,
     ev.RunResumed: _resumed,
+    ev.RunSuspended: _suspended,
+    ev.StepRepaired: _repaired,
     ev.RunParked: _parked,
     ev.RunSucceeded: _succeeded,
     ev.RunFailed: _failed,

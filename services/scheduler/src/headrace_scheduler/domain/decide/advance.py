@@ -27,7 +27,7 @@ from headrace_core.run.status import (
 )
 from headrace_core.workflow.joins import EdgeState, JoinDecision, decide_join, edge_state
 from headrace_core.workflow.plan import Plan, PlanStep
-from headrace_scheduler.domain.decide.fan_out import end_if_over, item_ended
+from headrace_scheduler.domain.decide.fan_out import go_on, item_ended
 from headrace_scheduler.domain.decide.open_step import open_step
 from headrace_scheduler.domain.decide.stopping import may_start, stop_open_steps
 from headrace_scheduler.domain.decision import RunTurn
@@ -54,6 +54,8 @@ def settle(turn: RunTurn) -> None:
     if run.status in RUN_TERMINAL or _is_parked(run):
         return
     _settle_ended(turn)
+    if _is_parked(run):
+        return
     if not run.active and not run.idle:
         _end_run_if_decided(turn)
     elif run.active:
@@ -72,13 +74,13 @@ def resume(turn: RunTurn) -> None:
     stop_open_steps(turn)
     for state in list(run.steps.values()):
         if state.fan_out is not None and state.status not in STEP_TERMINAL:
-            end_if_over(turn, turn.plan.steps[state.key], state)
+            go_on(turn, turn.plan.steps[state.key], state)
     _consider_pending(turn)
     settle(turn)
 
 
 def _is_parked(run: RunView) -> bool:
-    """A parked run goes nowhere but to its end by a cancel."""
+    """A suspended run goes nowhere but to its end by a cancel, until it is resumed."""
     return run.status is RunStatus.SUSPENDED and run.cancel is None
 
 
@@ -104,6 +106,8 @@ def _consider_pending(turn: RunTurn) -> None:
 
 def consider(turn: RunTurn, step: PlanStep) -> None:
     """Decide a pending step's join as soon as it cannot change, never before."""
+    if _is_parked(turn.run):
+        return
     edges = _edges(turn, step)
     decision = decide_join(step.join, [edge.state for edge in edges])
     if decision is JoinDecision.WAIT:
@@ -164,7 +168,7 @@ def _end_run_if_decided(turn: RunTurn) -> None:
     run = turn.run
     if len(run.steps) < len(turn.plan.steps):
         _consider_pending(turn)
-        if run.active or run.idle:
+        if run.active or run.idle or _is_parked(run):
             return
         if len(run.steps) < len(turn.plan.steps):
             assert any(isinstance(effect, FetchPayload) for effect in turn.effects), (

@@ -5,6 +5,7 @@ from headrace_core.payload import NOTHING, Stored
 from headrace_core.policy.retry import delay_ms, is_retryable
 from headrace_core.run.events import (
     EdgeTaken,
+    RunSuspended,
     StepError,
     StepFailed,
     StepReady,
@@ -13,7 +14,7 @@ from headrace_core.run.events import (
     Usage,
 )
 from headrace_core.run.state import StepView
-from headrace_core.run.status import StepStatus, WaitingKind
+from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
 from headrace_core.workflow.plan import OnError, OnFailure, PlanStep
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.start_action import start_action
@@ -148,8 +149,16 @@ def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) ->
     turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))
     turn.ended.append(key)
     failed_first = before is None and turn.run.first_failed is not None
-    if failed_first and turn.plan.on_failure is OnFailure.CANCEL:
+    if not failed_first:
+        return
+    if turn.plan.on_failure is OnFailure.CANCEL:
         stop_open_steps(turn)
+    elif turn.plan.on_failure is OnFailure.SUSPEND and may_suspend(turn):
+        turn.emit(RunSuspended(incident=error, step=key))
+
+
+def may_suspend(turn: RunTurn) -> bool:
+    return turn.run.cancel is None and turn.run.status is not RunStatus.SUSPENDED
 
 
 def step_deadline(step: PlanStep, state: StepView) -> int | None:

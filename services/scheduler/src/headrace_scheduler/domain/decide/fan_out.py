@@ -55,9 +55,13 @@ def item_ended(turn: RunTurn, item: StepKey) -> None:
     key = StepKey(step_id)
     step = turn.plan.steps[step_id]
     state = turn.run.steps[key]
-    if state.status in STEP_TERMINAL:
-        return
-    fan_out = _fan_out(turn, key)
+    if state.status not in STEP_TERMINAL:
+        go_on(turn, step, state)
+
+
+def go_on(turn: RunTurn, step: PlanStep, state: StepView) -> None:
+    """As the outcomes so far say: open more items, stop the others, or end."""
+    fan_out = _fan_out(turn, state.key)
     if _gives_up(turn, step, fan_out):
         if _open_items(fan_out) and turn.plan.on_failure is OnFailure.CANCEL:
             _stop_items(turn, step)

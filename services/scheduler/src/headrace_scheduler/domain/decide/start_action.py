@@ -10,6 +10,7 @@ from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import EnqueueStep, PrepareChild, SetTimer
 
 _ENTRY_ORDINALS = 1_000
+_REPAIR_ORDINALS = 100_000
 
 
 def start_action(turn: RunTurn, step: PlanStep, key: StepKey) -> None:
@@ -45,5 +46,6 @@ def child_of(run: RunId, state: StepView) -> RunId:
 
 
 def child_ordinal(state: StepView) -> int:
-    """Numbers the children that one step starts: each attempt of each entry is a run of its own."""
-    return state.fallback * _ENTRY_ORDINALS + state.tries
+    """Numbers the children that one step starts: each attempt of each entry, and each
+    after a repair, is a run of its own."""
+    return state.repaired * _REPAIR_ORDINALS + state.fallback * _ENTRY_ORDINALS + state.tries
