@@ -63,9 +63,7 @@ def test_a_kill_with_no_attempt_in_flight_is_a_shortfall() -> None:
 
 def test_a_service_that_died_by_itself_is_told() -> None:
     outcome = replace(whole_outcome(), restarts={"executor": 3, "scheduler": 1})
-    assert list(shortfalls(outcome, kills=1)) == [
-        "unexplained: executor died 2 times by itself"
-    ]
+    assert list(shortfalls(outcome, kills=1)) == ["unexplained: executor died 2 times by itself"]
 
 
 def test_witnesses_that_saw_nothing_are_shortfalls() -> None:

@@ -106,6 +106,24 @@ def test_a_suspended_run_names_its_failed_step_and_a_repair_its_author() -> None
     assert (change.status, progress.outcome) == ("running", "")
 
 
+def test_a_run_that_is_undone_says_why_and_what_is_undone_under_an_address_of_its_own() -> None:
+    error = {"type": "card.declined", "message": "no"}
+    undo = "call:compensate"
+    undoing = [
+        event(8, "RunCompensating", 3_000, error=error, step="call"),
+        event(9, "StepCompensating", 3_000, step="call"),
+        event(10, "StepAssigned", 3_000, step=undo, attempt=1),
+        event(11, "StepSucceeded", 4_000, step=undo, attempt=1, output=1, port=None),
+        event(12, "RunCompensated", 4_000),
+    ]
+    assert lines_of([*LIFE[:6], *undoing])[5:] == [
+        "   3.00 s  run                   compensating  card.declined: no",
+        "   3.00 s  call:compensate       running",
+        "   4.00 s  call:compensate       succeeded  1.00 s",
+        "   4.00 s  run                   compensated",
+    ]
+
+
 def board_of(events: list[dict[str, Any]]) -> Board:
     progress, board = Progress("run_1"), Board("run_1")
     for one in events:

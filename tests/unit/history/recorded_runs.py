@@ -6,7 +6,7 @@ many of them.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from headrace_contracts.codec import encode_body, encode_record
 from headrace_core.ids import (
@@ -15,6 +15,7 @@ from headrace_core.ids import (
     RunId,
     StepKey,
     TenantId,
+    compensation_key,
     partition_of,
     run_id,
     slot_of,
@@ -216,8 +217,29 @@ def wandering_run(seed: int, steps: int = 4) -> list[Turn]:
         return [*turns, (cancel,), (ev.RunCancelled(),)]
     if failed:
         error = ev.StepError(type="network", message=Stored(b"sealed"))
+        turns += _undone(turns, error)
+        if isinstance(turns[-1][-1], ev.RunCompensated):
+            return turns
         return [*turns, (ev.RunFailed(error=error, step=StepKey(names[-1])),)]
     return [*turns, (ev.RunSucceeded(output=Stored(chance.randbytes(5))),)]
+
+
+def _undone(turns: Sequence[Turn], error: ev.StepError) -> list[Turn]:
+    """What undoes the steps of a failed run, as far as they say that they can be."""
+    compensable = [
+        event.step
+        for turn in turns
+        for event in turn
+        if isinstance(event, ev.StepSucceeded) and event.compensable
+    ]
+    undoing: list[Turn] = []
+    before: Turn = (ev.RunCompensating(error=error),)
+    for step in reversed(compensable):
+        key = compensation_key(step)
+        undoing.append((*before, ev.StepCompensating(step=step)))
+        undoing.append((assigned(key, 1),))
+        before = (ev.StepSucceeded(step=key, attempt=1),)
+    return [*undoing, (*before, ev.RunCompensated())] if compensable else []
 
 
 def _wander(turns: list[Turn], chance: random.Random, step: StepKey) -> bool:
@@ -260,5 +282,6 @@ def _attempts(turns: list[Turn], chance: random.Random, step: StepKey) -> bool:
         error = ev.StepError(type="http.503", message=NOTHING)
         turns.append((ev.StepFailed(step=step, attempt=tries, error=error, usage=usage),))
         return True
-    turns.append((succeeded(step, chance.randbytes(6), tries),))
+    ended = succeeded(step, chance.randbytes(6), tries)
+    turns.append((replace(ended, compensable=chance.random() < 0.3),))
     return False

@@ -58,6 +58,19 @@ def test_branch_says_of_a_step_not_run_that_its_branch_was_not_taken() -> None:
     assert skip_reason(run, "write") is SkipReason.BRANCH_NOT_TAKEN
 
 
+def test_trip_keeps_what_can_be_paid_for() -> None:
+    assert FlowRun(example("trip")).begin().output == {"seat": "12A", "room": 7}
+
+
+def test_trip_gives_back_what_it_booked_when_nobody_pays() -> None:
+    run = FlowRun(example("trip")).begin({"price": 1200})
+    assert run.state.status is RunStatus.COMPENSATED
+    assert run.why() == ("card.declined", "nobody pays 1200")
+    assert run.output_of("hotel:compensate") == "gave back room 7"
+    assert run.output_of("flight:compensate") == "gave back seat 12A"
+    assert run.refolded() == run.state
+
+
 def test_cleanup_closes_when_all_went_well() -> None:
     run = FlowRun(example("cleanup")).begin({"detailed": True})
     assert run.output == {"closed": 7}

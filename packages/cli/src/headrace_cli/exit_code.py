@@ -32,7 +32,7 @@ MEANINGS = {
     "or a case of a flow fails",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.UNREACHABLE: "no Headrace answers, or it cannot at the moment: try again",
-    ExitCode.RUN_NOT_SUCCEEDED: "the run failed, was cancelled or is suspended",
+    ExitCode.RUN_NOT_SUCCEEDED: "the run failed, was undone or cancelled, or is suspended",
     ExitCode.NOT_AUTHENTIC: "an export is not what was recorded",
     ExitCode.SETUP: "this machine or its configuration is at fault",
     ExitCode.NOT_ALLOWED: "the key is missing, unknown or not allowed to do this",

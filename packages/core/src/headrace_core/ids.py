@@ -10,7 +10,8 @@ from typing import NewType
 RunId = NewType("RunId", str)
 TenantId = NewType("TenantId", str)
 StepKey = NewType("StepKey", str)
-"""Address of a step inside its run: `fetch`, or `read[17]` for item 17 of the fan-out `read`."""
+"""Address of a step inside its run: `fetch`, or `read[17]` for item 17 of the fan-out `read`. What
+undoes it has an address of its own, `fetch:compensate`."""
 ExecutorId = NewType("ExecutorId", str)
 """Drawn at each start of an executor process; a restarted executor is another one."""
 PlanHash = NewType("PlanHash", str)
@@ -21,6 +22,7 @@ SLOTS = 1024
 UNIQUE_BYTES = 10
 DAY_MS = 86_400_000
 
+_COMPENSATE = ":compensate"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _DIGIT = {letter: value for value, letter in enumerate(_ALPHABET)}
 _PREFIX = "run_"
@@ -86,6 +88,29 @@ def step_of(key: StepKey) -> tuple[str, int | None]:
         return key, None
     name, _, index = key[:-1].rpartition("[")
     return name, int(index)
+
+
+def compensation_key(step: StepKey) -> StepKey:
+    """Address of what undoes a step, or an item."""
+    return StepKey(step + _COMPENSATE)
+
+
+def compensated_by(key: StepKey) -> StepKey | None:
+    """The step or item that is undone at this address; None if it is no compensation's."""
+    return StepKey(key[: -len(_COMPENSATE)]) if key.endswith(_COMPENSATE) else None
+
+
+def origin_of(key: StepKey) -> StepKey:
+    """The step or item that an address is about: of a compensation, what it undoes."""
+    return compensated_by(key) or key
+
+
+def name_of(key: StepKey) -> str:
+    """The address without its item: what all items of a fan-out, or their undoing, share."""
+    undone = compensated_by(key)
+    if undone is None:
+        return step_of(key)[0]
+    return compensation_key(StepKey(step_of(undone)[0]))
 
 
 def _digits(value: int, width: int) -> str:

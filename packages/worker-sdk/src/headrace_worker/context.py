@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from headrace_core.ids import step_of
+from headrace_core.ids import origin_of, step_of
 from headrace_worker.errors import OUTPUT_INVALID, TaskError
 from headrace_worker.messages import Task
 
@@ -24,7 +24,7 @@ class Context:
         self.run: str = attempt.run
         self.step: str = attempt.step
         """Address of the step in its run; `read[17]` for an item of a fan-out."""
-        self.item: int | None = step_of(attempt.step)[1]
+        self.item: int | None = step_of(origin_of(attempt.step))[1]
         """Position in the fan-out's list, from 0."""
         self.flow: str = task.flow
         self.attempt: int = attempt.number

@@ -12,6 +12,7 @@ COMPILE = "unit/core/workflow/test_compile.py"
 INPUTS = "unit/core/workflow/test_inputs.py"
 TABLES = "unit/core/workflow/test_joins.py"
 KEYWORDS = "unit/language/test_keywords.py"
+COMPENSATION = "unit/language/test_compensation.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (
@@ -84,6 +85,34 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         SUSPEND,
         "test_the_same_run_goes_on_when_the_failed_step_is_tried_again",
     ): ("on_failure=suspend",),
+    (
+        COMPENSATION,
+        "test_what_succeeded_is_undone_in_reverse_order_of_completion",
+    ): (
+        "on_failure=compensate",
+        "steps.*.compensate",
+        "steps.*.compensate.uses",
+        "steps.*.compensate.with",
+    ),
+    (
+        COMPENSATION,
+        "test_undoing_has_its_own_retry_and_the_next_one_waits_for_it",
+    ): (
+        "steps.*.compensate.retry",
+        "steps.*.compensate.retry.backoff",
+        "steps.*.compensate.retry.backoff.factor",
+        "steps.*.compensate.retry.backoff.initial",
+        "steps.*.compensate.retry.backoff.jitter",
+        "steps.*.compensate.retry.backoff.jitter=equal",
+        "steps.*.compensate.retry.backoff.jitter=full",
+        "steps.*.compensate.retry.backoff.jitter=none",
+        "steps.*.compensate.retry.backoff.max",
+        "steps.*.compensate.retry.max_attempts",
+        "steps.*.compensate.retry.not_on",
+        "steps.*.compensate.retry.not_on[]",
+        "steps.*.compensate.retry.on",
+        "steps.*.compensate.retry.on[]",
+    ),
     (
         FAILURES,
         "test_fallback_entries_are_tried_in_turn_and_an_output_ends_the_matter",

@@ -12,8 +12,8 @@ STATUS_COLUMNS = 10
 TIME_COLUMNS = 11
 FRAME_LINES = 2
 """Of the run's own line and the one that counts what is not shown."""
-_OPEN = frozenset({"ready", "running", "waiting", "retried", "lost", "cancelling"})
-_FAILED = frozenset({"failed", "cancelled"})
+_OPEN = frozenset({"ready", "running", "waiting", "retried", "lost", "cancelling", "compensating"})
+_FAILED = frozenset({"failed", "cancelled", "compensated"})
 
 
 @dataclass(slots=True)

@@ -15,14 +15,19 @@ from headrace_cli.rendering.values import (
     payload_text,
     time_ms,
 )
-from headrace_core.ids import StepKey, step_of
+from headrace_core.ids import StepKey, compensation_key, step_of
 
 RUN = "run"
 """Stands in the place of a step where the run itself changes."""
 NOTE_COLUMNS = 60
 _PLAIN = Style()
-_RUN_ENDS = {"RunSucceeded": "succeeded", "RunFailed": "failed", "RunCancelled": "cancelled"}
-_OF_RUN = frozenset({*_RUN_ENDS, "RunSuspended"})
+_RUN_ENDS = {
+    "RunSucceeded": "succeeded",
+    "RunFailed": "failed",
+    "RunCancelled": "cancelled",
+    "RunCompensated": "compensated",
+}
+_OF_RUN = frozenset({*_RUN_ENDS, "RunSuspended", "RunCompensating"})
 """They may name the step that led to them."""
 
 
@@ -84,6 +89,8 @@ class Progress:
         elif kind == "RunResumed" and event.get("resumed_by"):
             self.outcome = ""
             yield Change(at_ms, RUN, "running", f"resumed by {event['resumed_by']}")
+        elif kind == "RunCompensating":
+            yield Change(at_ms, RUN, "compensating", error_text(event["error"]))
         elif kind == "RunStarted":
             yield Change(at_ms, RUN, "running", f"{event['flow']}@{event['version']}")
         elif kind == "RunCancelRequested":
@@ -94,6 +101,10 @@ class Progress:
             case "StepReady":
                 self._begun.setdefault(step, at_ms)
                 yield Change(at_ms, step, "ready", is_minor=True)
+            case "StepCompensating":
+                undo = compensation_key(StepKey(step))
+                self._begun.setdefault(undo, at_ms)
+                yield Change(at_ms, undo, "ready", is_minor=True)
             case "StepAssigned":
                 attempt = f"attempt {event['attempt']}" if event["attempt"] > 1 else ""
                 yield Change(at_ms, step, "running", attempt)

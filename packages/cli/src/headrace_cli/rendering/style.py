@@ -13,6 +13,8 @@ _COLOURS: Mapping[str, str] = {
     "waiting": "\x1b[34m",
     "suspended": "\x1b[33m",
     "cancelled": "\x1b[35m",
+    "compensating": "\x1b[33m",
+    "compensated": "\x1b[35m",
     "skipped": "\x1b[2m",
     "faint": "\x1b[2m",
     "strong": "\x1b[1m",

@@ -23,6 +23,8 @@ from headrace_core.ids import (
     RunId,
     StepKey,
     TenantId,
+    name_of,
+    origin_of,
     run_id,
     step_of,
 )
@@ -272,7 +274,7 @@ class Engine:
 
     def _attempt(self, run: RunView, step: StepKey) -> Reply:
         plan = self._plans.plan(TENANT, run.plan)
-        plan_step, state = plan.steps[step_of(step)[0]], run.steps[step]
+        plan_step, state = plan.step_at(step), run.steps[step]
         action = action_of(plan_step, state)
         template = plan_step.arguments
         if state.fallback:
@@ -299,7 +301,7 @@ class Engine:
             return reply
         if not action.name.startswith(TRANSFORMS):
             raise NoReply(
-                f"Step {step_of(step)[0]!r} of {run.flow!r} calls {action.reference}, and nothing "
+                f"Step {name_of(step)!r} of {run.flow!r} calls {action.reference}, and nothing "
                 f"is called here: say under `given` what it answers."
             )
         try:
@@ -314,7 +316,7 @@ class Engine:
         )
 
     def _item_key(self, run: RunView, step: StepKey) -> str | None:
-        name, index = step_of(step)
+        name, index = step_of(origin_of(step))
         fan_out = run.steps[StepKey(name)].fan_out if index is not None else None
         if fan_out is None or index is None:
             return None
@@ -400,7 +402,7 @@ class Engine:
     def _child_reply(self, message: ChildStart) -> Reply | None:
         parent, step = self.runs[message.parent.run], message.parent.step
         plan = self._plans.plan(TENANT, parent.plan)
-        action = action_of(plan.steps[step_of(step)[0]], parent.steps[step])
+        action = action_of(plan.step_at(step), parent.steps[step])
         call = self._call(parent, step, action, self.opened(message.input))
         self.calls.append(call)
         return self._outside.reply(call)

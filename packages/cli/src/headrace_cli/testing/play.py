@@ -1,7 +1,7 @@
 """Plays one case to its end, and says what became of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,11 @@ from headrace_cli.testing.case_file import Case, Given
 from headrace_cli.testing.engine import TENANT, Engine, Plans
 from headrace_cli.testing.script import Script
 from headrace_core.errors import InvalidInput
-from headrace_core.ids import PlanHash, StepKey, step_of
+from headrace_core.ids import PlanHash, StepKey, compensated_by, compensation_key, step_of
 from headrace_core.run.events import (
     RunEvent,
     StepCancelled,
+    StepCompensating,
     StepError,
     StepReady,
     StepSkipped,
@@ -108,7 +109,7 @@ def _seen(engine: Engine, run: RunState, plan: Plan, started_ms: int) -> Played:
         outputs=engine.opened(run.output),
         error=_error(engine, run.error),
         path=_path(events),
-        steps={name: _step(engine, run, StepKey(name)) for name in plan.order},
+        steps={name: _step(engine, run, StepKey(name)) for name in _names(plan, run)},
         took_ms=(run.ended_ms or engine.now_ms) - started_ms,
         events=tuple(
             json.loads(json_text(document))
@@ -118,8 +119,17 @@ def _seen(engine: Engine, run: RunState, plan: Plan, started_ms: int) -> Played:
     )
 
 
+def _names(plan: Plan, run: RunState) -> Iterator[str]:
+    yield from plan.order
+    yield from (key for key in run.steps if compensated_by(key) is not None)
+
+
 def _path(events: list[RunEvent]) -> tuple[str, ...]:
-    ran = [event.step for event in events if isinstance(event, StepReady)]
+    ran = [
+        event.step if isinstance(event, StepReady) else compensation_key(event.step)
+        for event in events
+        if isinstance(event, StepReady | StepCompensating)
+    ]
     return tuple(dict.fromkeys(step for step in ran if step_of(step)[1] is None))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from headrace_cli.testing.case_file import Answer, Answers, Given, ItemAnswers
 from headrace_cli.testing.outside import Call, Decision, Reply
-from headrace_core.ids import StepKey, step_of
+from headrace_core.ids import StepKey, name_of
 from headrace_core.workflow.duration import duration_ms
 
 
@@ -35,7 +35,7 @@ class Script:
         return Decision(answer.decision, said, _ms(answer.after))
 
     def _answers(self, flow: str, step: StepKey) -> Answers | None:
-        return self._steps.get(flow, {}).get(step_of(step)[0])
+        return self._steps.get(flow, {}).get(name_of(step))
 
 
 def _in_turn(answers: Answer | list[Answer], number: int) -> Answer:

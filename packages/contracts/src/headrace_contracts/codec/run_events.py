@@ -126,3 +126,24 @@ def put_run_cancelled(to: envelope.RunEvent, event: ev.RunCancelled) -> None:
 
 def take_run_cancelled(m: pb.RunCancelled) -> ev.RunCancelled:
     return ev.RunCancelled()
+
+
+def put_run_compensating(to: envelope.RunEvent, event: ev.RunCompensating) -> None:
+    put_error(to.run_compensating.error, event.error)
+    if event.step is not None:
+        to.run_compensating.step = event.step
+
+
+def take_run_compensating(m: pb.RunCompensating) -> ev.RunCompensating:
+    return ev.RunCompensating(
+        error=take_error(m.error),
+        step=StepKey(m.step) if m.step else None,
+    )
+
+
+def put_run_compensated(to: envelope.RunEvent, event: ev.RunCompensated) -> None:
+    to.run_compensated.SetInParent()
+
+
+def take_run_compensated(m: pb.RunCompensated) -> ev.RunCompensated:
+    return ev.RunCompensated()

@@ -108,6 +108,8 @@ def put_step_succeeded(to: envelope.RunEvent, event: ev.StepSucceeded) -> None:
         m.port = event.port
     if event.recovered:
         m.recovered = True
+    if event.compensable:
+        m.compensable = True
     if event.usage is not None:
         put_usage(m.usage, event.usage)
     if event.error is not None:
@@ -123,6 +125,7 @@ def take_step_succeeded(m: pb.StepSucceeded) -> ev.StepSucceeded:
         recovered=m.recovered,
         usage=take_usage(m.usage) if m.HasField("usage") else None,
         error=take_error(m.error) if m.HasField("error") else None,
+        compensable=m.compensable,
     )
 
 
@@ -170,6 +173,14 @@ def take_step_cancelled(m: pb.StepCancelled) -> ev.StepCancelled:
         attempt=m.attempt,
         usage=take_usage(m.usage) if m.HasField("usage") else None,
     )
+
+
+def put_step_compensating(to: envelope.RunEvent, event: ev.StepCompensating) -> None:
+    to.step_compensating.step = event.step
+
+
+def take_step_compensating(m: pb.StepCompensating) -> ev.StepCompensating:
+    return ev.StepCompensating(step=StepKey(m.step))
 
 
 def put_step_noted(to: envelope.RunEvent, event: ev.StepNoted) -> None:

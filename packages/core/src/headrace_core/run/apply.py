@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace_core.errors import UnknownEvent
-from headrace_core.ids import StepKey, item_key, step_of
+from headrace_core.ids import StepKey, compensation_key, item_key, step_of
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
 from headrace_core.run.state import FanOut, ItemOutcome, RunState, StepMemory, StepState
@@ -101,9 +101,10 @@ def _run_waiting(run: RunState, event: ev.RunWaiting) -> None:
 
 def _run_resumed(run: RunState, event: ev.RunResumed) -> None:
     if run.status is RunStatus.SUSPENDED:
-        run.error, run.failed_step = None, None
+        run.error = run.failure
+        run.failed_step = run.failed_step if run.failure is not None else None
         run.resumed_by, run.resumed_ms = event.resumed_by, run.time_ms
-    _move_run(run, RunStatus.RUNNING)
+    _move_run(run, RunStatus.RUNNING if run.failure is None else RunStatus.COMPENSATING)
 
 
 def _run_suspended(run: RunState, event: ev.RunSuspended) -> None:
@@ -138,6 +139,22 @@ def _run_cancelled(run: RunState, event: ev.RunCancelled) -> None:
     assert not run.active and not run.idle, "a run ends when its last step has ended"
     _move_run(run, RunStatus.CANCELLED)
     run.ended_ms = run.time_ms
+
+
+def _run_compensating(run: RunState, event: ev.RunCompensating) -> None:
+    assert not run.active and not run.idle, "a run is undone when its last step has ended"
+    _move_run(run, RunStatus.COMPENSATING)
+    run.error = run.failure = event.error
+    run.failed_step = event.step
+    # A timeout has done its work: what it stopped has ended, and what undoes must run.
+    run.cancel, run.cancel_requested_ms = None, 0
+
+
+def _run_compensated(run: RunState, event: ev.RunCompensated) -> None:
+    assert not run.active and not run.idle, "a run ends when its last step has ended"
+    assert not run.compensable, "a run is compensated when all of it is"
+    _move_run(run, RunStatus.COMPENSATED)
+    run.error, run.ended_ms = run.failure, run.time_ms
 
 
 def _step_ready(run: RunState, event: ev.StepReady) -> None:
@@ -191,6 +208,8 @@ def _step_succeeded(run: RunState, event: ev.StepSucceeded) -> None:
     _end_step(run, step, StepStatus.SUCCEEDED)
     step.output, step.port, step.recovered = event.output, event.port, event.recovered
     step.error = event.error
+    if event.compensable:
+        run.compensable.append(step.key)
     _close_item(run, step)
 
 
@@ -200,7 +219,7 @@ def _step_failed(run: RunState, event: ev.StepFailed) -> None:
     step.error = event.error
     if step_of(step.key)[1] is not None:
         _close_item(run, step)
-    elif not event.handled and run.first_failed is None:
+    elif not event.handled and run.first_failed is None and run.failure is None:
         run.first_failed = step.key
 
 
@@ -214,6 +233,15 @@ def _step_cancelled(run: RunState, event: ev.StepCancelled) -> None:
     step = _step(run, event.step)
     _end_step(run, step, StepStatus.CANCELLED)
     _close_item(run, step)
+
+
+def _step_compensating(run: RunState, event: ev.StepCompensating) -> None:
+    assert run.status is RunStatus.COMPENSATING, "only a run that failed is undone"
+    assert not run.active and not run.idle, "one step is undone at a time"
+    assert run.compensable.pop() == event.step, "undone in reverse order of completion"
+    step = _step(run, compensation_key(event.step))
+    _move_step(run, step, StepStatus.READY)
+    step.ready_ms = step.first_ready_ms = run.time_ms
 
 
 def _step_noted(run: RunState, event: ev.StepNoted) -> None:
@@ -303,6 +331,8 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.RunSucceeded: _run_succeeded,
     ev.RunFailed: _run_failed,
     ev.RunCancelled: _run_cancelled,
+    ev.RunCompensating: _run_compensating,
+    ev.RunCompensated: _run_compensated,
     ev.StepReady: _step_ready,
     ev.StepAssigned: _step_assigned,
     ev.StepWaiting: _step_waiting,
@@ -311,6 +341,7 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.StepFailed: _step_failed,
     ev.StepSkipped: _step_skipped,
     ev.StepCancelled: _step_cancelled,
+    ev.StepCompensating: _step_compensating,
     ev.StepNoted: _step_noted,
     ev.StepRepaired: _step_repaired,
     ev.ItemsExpanded: _items_expanded,

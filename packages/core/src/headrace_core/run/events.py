@@ -104,6 +104,20 @@ class RunCancelRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunCompensating:
+    """The run has failed with this error, and what it did is undone before it ends. A cancel that
+    made it fail, by its timeout, is over with this."""
+
+    error: StepError
+    step: StepKey | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunCompensated:
+    """Every step that had succeeded and says how it is undone was undone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunSucceeded:
     output: Stored
 
@@ -163,7 +177,7 @@ class StepRetryScheduled:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSucceeded:
     """`attempt` is 0 where no executor was asked. `port` is the port taken, empty for default.
-    `error` is what it has recovered from, if so."""
+    `error` is what it has recovered from, if so. A `compensable` one is undone if the run fails."""
 
     step: StepKey
     attempt: int = 0
@@ -172,6 +186,7 @@ class StepSucceeded:
     recovered: bool = False
     usage: Usage | None = None
     error: StepError | None = None
+    compensable: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +212,14 @@ class StepCancelled:
     step: StepKey
     attempt: int = 0
     usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepCompensating:
+    """What undoes this step is ready. It goes on as a step of its own, at the step's compensation
+    key, and the next one begins only when it has ended."""
+
+    step: StepKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,6 +298,8 @@ RunEvent = (
     | RunSucceeded
     | RunFailed
     | RunCancelled
+    | RunCompensating
+    | RunCompensated
     | StepReady
     | StepAssigned
     | StepWaiting
@@ -283,6 +308,7 @@ RunEvent = (
     | StepFailed
     | StepSkipped
     | StepCancelled
+    | StepCompensating
     | StepNoted
     | StepRepaired
     | ItemsExpanded
@@ -291,4 +317,4 @@ RunEvent = (
     | ApprovalDecided
     | TimerFired
 )
-RUN_TERMINAL_EVENTS = (RunSucceeded, RunFailed, RunCancelled)
+RUN_TERMINAL_EVENTS = (RunSucceeded, RunFailed, RunCancelled, RunCompensated)

@@ -154,6 +154,10 @@ class RunView(Protocol):
     @property
     def first_failed(self) -> StepKey | None: ...
     @property
+    def compensable(self) -> Sequence[StepKey]: ...
+    @property
+    def failure(self) -> StepError | None: ...
+    @property
     def active(self) -> int: ...
     @property
     def idle(self) -> int: ...
@@ -232,7 +236,9 @@ class StepMemory:
 class RunState:
     """`active` counts steps that are ready or running, `idle` those that wait. `first_failed` is
     the first step that ended failed without a handler: it fails the run when the run ends.
-    `repaired` holds what repaired steps keep; they are in `steps` once they are decided again."""
+    `repaired` holds what repaired steps keep; they are in `steps` once they are decided again.
+    `compensable` are the steps and items that are still to be undone if the run fails, in order of
+    completion; `failure` is why they are being undone, None as long as the run goes forward."""
 
     run_id: RunId
     tenant: TenantId
@@ -258,6 +264,8 @@ class RunState:
     cancel: CancelCause | None = None
     cancel_requested_ms: int = 0
     first_failed: StepKey | None = None
+    compensable: list[StepKey] = field(default_factory=list[StepKey])
+    failure: StepError | None = None
     active: int = 0
     idle: int = 0
     steps: dict[StepKey, StepState] = field(default_factory=dict[StepKey, StepState])

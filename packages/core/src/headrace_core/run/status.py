@@ -108,7 +108,8 @@ RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
         | {RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED}
     ),
     RunStatus.SUSPENDED: frozenset(
-        {RunStatus.RUNNING, RunStatus.WAITING, RunStatus.FAILED, RunStatus.CANCELLED}
+        {RunStatus.RUNNING, RunStatus.WAITING, RunStatus.COMPENSATING}
+        | {RunStatus.FAILED, RunStatus.CANCELLED, RunStatus.COMPENSATED}
     ),
     RunStatus.COMPENSATING: frozenset(
         {RunStatus.COMPENSATED, RunStatus.FAILED, RunStatus.SUSPENDED}

@@ -154,7 +154,9 @@ class ScopeCheck:
             else:
                 check.template(entry.output, (*place, "output"), own)
         if step.compensate is not None:
-            allowed = _with_secrets(step.compensate.uses, own)
+            # Each item is undone for itself: to what undoes it, the step is this one item.
+            one = own.where(fan_outs=own.fan_outs - {own.step})
+            allowed = _with_secrets(step.compensate.uses, one)
             check.template(step.compensate.with_, (*path, "compensate", "with"), allowed)
 
     def _step_variables(self, level: Level, name: str) -> dict[str, str]:

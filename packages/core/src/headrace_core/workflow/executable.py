@@ -18,6 +18,8 @@ EXECUTED: frozenset[str] = frozenset(
         *("triggers.*.schedule", "triggers.*.schedule.every"),
         *("inputs", "inputs.*", "vars", "outputs", "timeout"),
         *("on_failure", "on_failure=drain", "on_failure=cancel", "on_failure=suspend"),
+        "on_failure=compensate",
+        *("steps.*.compensate", "steps.*.compensate.uses", "steps.*.compensate.with"),
         *("defaults", "defaults.retry", "defaults.timeout"),
         *("steps", "steps.*", "steps.*.title", "steps.*.needs", "steps.*.needs[]"),
         *("steps.*.join", "steps.*.join=all", "steps.*.join=any", "steps.*.join=settled"),
@@ -42,7 +44,7 @@ EXECUTED: frozenset[str] = frozenset(
         *("steps.*.fail", "steps.*.fail.type", "steps.*.fail.message"),
         *(
             f"{owner}.retry{part}"
-            for owner in ("defaults", "steps.*")
+            for owner in ("defaults", "steps.*", "steps.*.compensate")
             for part in (
                 *("", ".max_attempts", ".backoff", ".backoff.initial", ".backoff.factor"),
                 *(".backoff.max", ".backoff.jitter", ".backoff.jitter=none"),
@@ -62,12 +64,10 @@ REFUSED: Mapping[str, str] = {
     "triggers.*.schedule.catchup": "remove it",
     "subject": "remove it",
     "concurrency": "remove it",
-    "on_failure=compensate": "write drain, cancel or suspend",
     "steps.*.cancel_others": "remove it; the other sources run to their end",
     "steps.*.mode=detach": "remove it; the step then waits for the flow it calls",
     "steps.*.repeat": "call the step's action several times, or from a worker",
     "steps.*.heartbeat": "write `timeout` instead",
-    "steps.*.compensate": "undo in a step behind an `.error` edge",
     "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
     "steps.*.outputs": "write the steps of the group at the top",
     "steps.*.group": "write its steps at the top, or move them into a sub-flow",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from headrace_core.ids import PlanHash, StepKey, step_of
+from headrace_core.ids import PlanHash, StepKey, compensated_by, compensation_key, step_of
 from headrace_core.workflow.joins import Join
 from headrace_core.workflow.plan_parts import (
     Action,
@@ -132,9 +132,28 @@ class PlanStep:
     rate_limit: RateLimit | None = None
     sensitive: bool = False
     references: References = field(init=False, compare=False, repr=False)
+    undo: "PlanStep | None" = field(init=False, compare=False, repr=False)
+    """The call that compensates this step, as a step of its own."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "references", union(self._evaluated_by_executor()))
+        object.__setattr__(self, "undo", self._undo())
+
+    def _undo(self) -> "PlanStep | None":
+        if self.compensate is None:
+            return None
+        return PlanStep(
+            id=compensation_key(StepKey(self.id)),
+            index=self.index,
+            kind=StepKind.USES,
+            foreach=self.foreach,
+            uses=self.compensate.uses,
+            arguments=self.compensate.arguments,
+            retry=self.compensate.retry,
+            timeout_ms=self.timeout_ms,
+            priority=self.priority,
+            sensitive=self.sensitive,
+        )
 
     def _evaluated_by_executor(self) -> Iterator[References]:
         templates = [self.arguments, self.idempotency_key]
@@ -189,6 +208,22 @@ class Plan:
     lock: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def step_at(self, key: StepKey) -> PlanStep:
-        """The step that a key addresses, be it the key of the step or of one of its items."""
+        """The step that a key addresses: of a step, of one of its items, or of what undoes it.
+
+        Raises KeyError for a key of no step.
+        """
+        found = self.find(key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def find(self, key: StepKey) -> PlanStep | None:
+        """As `step_at`, but None for a key of no step."""
         found = self.steps.get(key)
-        return found if found is not None else self.steps[step_of(key)[0]]
+        if found is not None:
+            return found
+        undone = compensated_by(key)
+        if undone is None:
+            return self.steps.get(step_of(key)[0])
+        origin = self.steps.get(step_of(undone)[0])
+        return origin.undo if origin is not None else None

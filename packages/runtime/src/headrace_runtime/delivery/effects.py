@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import asyncpg
 
 from headrace_core.errors import Unavailable
-from headrace_core.ids import RunId, StepKey, TenantId, day_of
+from headrace_core.ids import RunId, StepKey, TenantId, compensated_by, day_of
 from headrace_core.payload import NOTHING, Stored
 from headrace_runtime.delivery import effect_rules as rules
 from headrace_runtime.delivery.effect_rules import Claim, Close, GiveUp, Guard, Row, Written
@@ -59,7 +59,9 @@ class EffectKey(NamedTuple):
 
     @classmethod
     def of(cls, tenant: TenantId, run: RunId, step: StepKey, fallback: int = 0) -> "EffectKey":
-        return cls(day_of(run), tenant, run, f"{step}/{fallback}/do")
+        undone = compensated_by(step)
+        key = f"{step}/{fallback}/do" if undone is None else f"{undone}/{fallback}/compensate"
+        return cls(day_of(run), tenant, run, key)
 
     def outside(self) -> str:
         """The default idempotency key that the outside sees."""

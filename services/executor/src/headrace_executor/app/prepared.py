@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from headrace_core.ids import PlanHash, TenantId, step_of
+from headrace_core.ids import PlanHash, StepKey, TenantId, name_of
 from headrace_core.workflow.plan import Plan, PlanStep
 from headrace_core.workflow.plan_parts import Action
 from headrace_core.workflow.template import Expression, Members, Template
@@ -50,7 +50,7 @@ class PreparedSteps:
         """Raises StepFailed when this executor cannot run it at all."""
         step = task.attempt.step
         # Not by the hash alone: another tenant's equal definition may lock other versions.
-        name = step if step[-1] != "]" else step_of(step)[0]
+        name = name_of(step)
         key = (task.attempt.tenant, task.plan, name, task.fallback)
         prepared = self._prepared.get(key)
         if prepared is None:
@@ -61,7 +61,7 @@ class PreparedSteps:
         return prepared
 
     def _prepare(self, plan: Plan, name: str, fallback: int) -> Prepared:
-        step = plan.steps.get(name)
+        step = plan.find(StepKey(name))
         if step is None or fallback > len(step.fallback):
             raise StepFailed(INPUT_INVALID, f"the plan has no step {name!r} with that fallback")
         action, template = step.uses, step.arguments
@@ -83,7 +83,7 @@ class PreparedSteps:
 
 def action_at(plan: Plan, task: Task) -> Action | None:
     """What the task calls; None for a fallback's output, and for what the plan does not have."""
-    step = plan.steps.get(step_of(task.attempt.step)[0])
+    step = plan.find(task.attempt.step)
     if step is None or task.fallback > len(step.fallback):
         return None
     return step.fallback[task.fallback - 1].uses if task.fallback else step.uses

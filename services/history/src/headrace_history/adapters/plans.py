@@ -51,7 +51,7 @@ class PublishedPlans:
         plan = await self._load(*key)
         called = {
             step.id: [_task(action) for action in (step.uses, *(one.uses for one in step.fallback))]
-            for step in _steps(plan.steps)
+            for step in _calls(plan.steps)
         }
         return {step: tasks for step, tasks in called.items() if any(tasks)}
 
@@ -67,6 +67,13 @@ def _task(action: Action | None) -> str:
     if action is None or action.kind is not UsesKind.WORKER:
         return ""
     return action.reference.removeprefix(WORKER_PREFIX)
+
+
+def _calls(steps: Mapping[str, PlanStep]) -> Iterator[PlanStep]:
+    for step in _steps(steps):
+        yield step
+        if step.undo is not None:
+            yield step.undo
 
 
 def _steps(steps: Mapping[str, PlanStep]) -> Iterator[PlanStep]:

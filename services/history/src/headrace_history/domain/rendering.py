@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from headrace_core.errors import KeyErased, PayloadTampered
-from headrace_core.ids import DAY_MS, RunId, StepKey, step_of
+from headrace_core.ids import DAY_MS, RunId, StepKey, name_of, origin_of, step_of
 from headrace_core.lanes import worker_lane
 from headrace_core.payload import BlobMissingHere, Stored, Vault
 from headrace_core.run.events import EdgeTaken, StepError, Usage
@@ -80,7 +80,7 @@ class Payloads:
 
     def hides(self, step: StepKey) -> bool:
         return self.sensitive is None or (
-            bool(self.sensitive) and step_of(step)[0] in self.sensitive
+            bool(self.sensitive) and step_of(origin_of(step))[0] in self.sensitive
         )
 
 
@@ -159,7 +159,7 @@ def run_document(
 
 
 def _waiting_for(tenant: str, step: StepView, tasks: Mapping[str, Sequence[str]]) -> Document:
-    called = tasks.get(step_of(step.key)[0])
+    called = tasks.get(name_of(step.key))
     if step.status is not StepStatus.READY or called is None or not called[step.fallback]:
         return {}
     return {"waiting_for": worker_lane(tenant, called[step.fallback])}

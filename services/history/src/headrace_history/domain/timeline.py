@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from headrace_core.ids import ExecutorId, RunId, StepKey, item_key
+from headrace_core.ids import ExecutorId, RunId, StepKey, compensation_key, item_key
 from headrace_core.run import events as ev
 from headrace_core.run.replay import StoredTurn
 
@@ -74,6 +74,8 @@ def _take(steps: Timeline, event: ev.RunEvent, time_ms: int) -> None:
     elif isinstance(event, ev.ItemsRefilled):
         for index in range(event.first, event.first + event.count):
             _ready(_step(steps, item_key(event.step, index)), event, time_ms)
+    elif isinstance(event, ev.StepCompensating):
+        _ready(_step(steps, compensation_key(event.step)), event, time_ms)
 
 
 def _step(steps: Timeline, key: StepKey) -> StepTimeline:
@@ -83,7 +85,7 @@ def _step(steps: Timeline, key: StepKey) -> StepTimeline:
     return step
 
 
-def _ready(step: StepTimeline, event: ev.StepReady | ev.ItemsRefilled, time_ms: int) -> None:
+def _ready(step: StepTimeline, event: ev.RunEvent, time_ms: int) -> None:
     _end_wait(step, time_ms)
     step.queued_from_ms = time_ms
     if step.ready_ms is None:

@@ -22,6 +22,8 @@ MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
         ev.RunSucceeded,
         ev.RunFailed,
         ev.RunCancelled,
+        ev.RunCompensating,
+        ev.RunCompensated,
         ev.ApprovalRequested,
         ev.ApprovalDecided,
     }

@@ -6,12 +6,14 @@ Tasks carry what the step's templates refer to, as stored bytes; nothing is open
 import asyncio
 
 from headrace.dispatch.v1 import dispatch_service_pb2 as pb
-from headrace_core.ids import ExecutorId, RunId, StepKey, step_of
+from headrace_core.ids import ExecutorId, RunId, StepKey, origin_of, step_of
+from headrace_core.payload import Stored
 from headrace_core.run.events import StepError
 from headrace_core.run.state import RunView, StepView
 from headrace_core.workflow.plan import Plan, PlanStep
 from headrace_core.workflow.references import References, StepReference
 from headrace_scheduler.app.ports import Assignment, Catalogue
+from headrace_scheduler.domain.values import item_undone
 
 MESSAGE_BYTES_MAX = 900_000
 
@@ -98,7 +100,7 @@ class OutgoingStream:
 def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
     """Fill in the task; answers its approximate size in bytes."""
     run = assignment.run
-    index = step_of(assignment.step)[1]
+    index = step_of(origin_of(assignment.step))[1]
     step = fill_attempt(task, assignment, plan)
     state = run.steps.get(assignment.step)
     if state is not None:
@@ -109,7 +111,7 @@ def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
     size = 300 + _fill_values(task, run, step.references, assignment.step)
     if index is not None:
         task.item = index
-        size += _fill_items(task, run, step)
+        size += _fill_items(task, run, step, assignment.step)
     return size
 
 
@@ -142,18 +144,24 @@ def _fill_values(task: pb.Task, run: RunView, references: References, key: StepK
         if state is not None:
             # A fallback is told what it stands for: an item's own error, not its fan-out's.
             own = run.steps.get(key, state) if reference.step == step_of(key)[0] else state
-            size += _fill_value(task.values.add(), state, reference, own.error)
+            # What undoes an item is told that item's output: its fan-out has none.
+            output = item_undone(run, key, reference.step) or state.output
+            size += _fill_value(task.values.add(), state, reference, output, own.error)
     return size
 
 
 def _fill_value(
-    value: pb.StepValue, state: StepView, reference: StepReference, error: StepError | None
+    value: pb.StepValue,
+    state: StepView,
+    reference: StepReference,
+    output: Stored,
+    error: StepError | None,
 ) -> int:
     value.step, value.status = reference.step, state.status.text
     size = 50
     if reference.output:
-        value.output = state.output
-        size += len(state.output)
+        value.output = output
+        size += len(output)
     if reference.error and error is not None:
         size += _fill_error(value, error)
     if state.fan_out is not None:
@@ -176,9 +184,9 @@ def _fill_error(to: "pb.StepValue | pb.ItemValue", error: StepError) -> int:
     return len(error.message) + 32
 
 
-def _fill_items(task: pb.Task, run: RunView, step: PlanStep) -> int:
+def _fill_items(task: pb.Task, run: RunView, step: PlanStep, key: StepKey) -> int:
     foreach = step.foreach
-    fan_out = run.steps[StepKey(step.id)].fan_out
+    fan_out = run.steps[StepKey(step_of(origin_of(key))[0])].fan_out
     if foreach is None or fan_out is None or foreach.alias not in step.references.names:
         return 0
     task.items = fan_out.items

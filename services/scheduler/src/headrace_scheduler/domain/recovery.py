@@ -32,7 +32,7 @@ def effects_of_run(run: RunView, plan: Plan) -> Iterator[Effect]:
     """
     if run.status in RUN_TERMINAL:
         return
-    if run.timeout_at_ms is not None and run.cancel is None:
+    if run.timeout_at_ms is not None and run.cancel is None and run.failure is None:
         yield SetTimer(run.timeout_at_ms, run.run_id, _NO_STEP, TimerKind.RUN_TIMEOUT)
     if run.cancel is not None:
         due_ms = run.cancel_requested_ms + CANCEL_GRACE_MS

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from headrace_core.ids import StepKey, step_of
+from headrace_core.ids import StepKey, compensated_by, origin_of, step_of
 from headrace_core.payload import NOTHING, Stored, Vault
 from headrace_core.run.events import StepError
 from headrace_core.run.state import ItemOutcome, RunView, StepView
@@ -95,7 +95,9 @@ class StateValues:
         items = None
         if state.fan_out is not None:
             items = [self._item(one, opened=reference.items) for one in state.fan_out.outcomes]
-        output = self._open(state.output) if reference.output else None
+        output = None
+        if reference.output:
+            output = self._open(item_undone(self._run, self._key, reference.step) or state.output)
         return StepValue(state.status.text, output, error, items)
 
     def _error_of(self, step: str, state: StepView | None) -> ErrorValue | None:
@@ -109,7 +111,7 @@ class StateValues:
     def item(self) -> tuple[str, JsonValue] | None:
         if self._key is None:
             return None
-        name, index = step_of(self._key)
+        name, index = step_of(origin_of(self._key))
         if index is None:
             return None
         foreach = self._plan.steps[name].foreach
@@ -137,6 +139,19 @@ class StateValues:
         if not stored:
             return None
         return json.loads(self._vault.open(self._run.run_id, stored))
+
+
+def item_undone(run: RunView, key: StepKey | None, step: str) -> Stored:
+    """The output of the item that is undone at this key, as far as it is one of `step`."""
+    undone = compensated_by(key) if key is not None else None
+    if undone is None:
+        return NOTHING
+    name, index = step_of(undone)
+    if index is None or name != step:
+        return NOTHING
+    fan_out = run.steps[StepKey(name)].fan_out
+    outcome = fan_out.outcomes[index] if fan_out is not None else None
+    return outcome.output if outcome is not None else NOTHING
 
 
 def condition_holds(turn: RunTurn, step: PlanStep) -> tuple[bool, StepError | None]:

@@ -122,6 +122,15 @@ def _cancelled(row: RunRow, event: ev.RunCancelled) -> None:
     row.status, row.ended_ms = RunStatus.CANCELLED, row.time_ms
 
 
+def _compensating(row: RunRow, event: ev.RunCompensating) -> None:
+    row.status = RunStatus.COMPENSATING
+    row.error_type, row.failed_step = event.error.type, event.step
+
+
+def _compensated(row: RunRow, event: ev.RunCompensated) -> None:
+    row.status, row.ended_ms = RunStatus.COMPENSATED, row.time_ms
+
+
 _TAKES: Mapping[type[ev.RunEvent], Callable[[RunRow, Any], None]] = {
     ev.RunStarted: _started,
     ev.RunWaiting: _waiting,
@@ -132,4 +141,6 @@ _TAKES: Mapping[type[ev.RunEvent], Callable[[RunRow, Any], None]] = {
     ev.RunSucceeded: _succeeded,
     ev.RunFailed: _failed,
     ev.RunCancelled: _cancelled,
+    ev.RunCompensating: _compensating,
+    ev.RunCompensated: _compensated,
 }

@@ -27,6 +27,12 @@ from headrace_core.run.status import (
 )
 from headrace_core.workflow.joins import EdgeState, JoinDecision, decide_join, edge_state
 from headrace_core.workflow.plan import Plan, PlanStep
+from headrace_scheduler.domain.decide.compensate import (
+    begin_compensation,
+    compensate_next,
+    end_compensation,
+    must_compensate,
+)
 from headrace_scheduler.domain.decide.fan_out import go_on, item_ended
 from headrace_scheduler.domain.decide.open_step import open_step
 from headrace_scheduler.domain.decide.stopping import may_start, stop_open_steps
@@ -183,24 +189,32 @@ def _end_run_if_decided(turn: RunTurn) -> None:
 
 def _end_run(turn: RunTurn) -> None:
     run = turn.run
-    if run.cancel is CancelCause.RUN_TIMEOUT:
-        turn.emit(
-            RunFailed(error=engine_error(turn, "timeout.run", "the run's timeout has passed"))
-        )
-    elif run.cancel is not None:
-        turn.emit(RunCancelled())
-    elif run.first_failed is not None:
-        failed = run.steps[run.first_failed]
-        assert failed.error is not None
-        turn.emit(RunFailed(error=failed.error, step=run.first_failed))
-    else:
-        output, error = evaluate_outputs(turn)
-        if error is not None:
-            turn.emit(RunFailed(error=error))
+    if run.failure is None:
+        outcome = _outcome(turn)
+        if isinstance(outcome, RunFailed) and must_compensate(turn):
+            begin_compensation(turn, outcome)
         else:
-            turn.emit(RunSucceeded(output=output))
+            turn.emit(outcome)
+    if run.failure is not None:
+        if compensate_next(turn):
+            return
+        end_compensation(turn)
     _answer_parent(turn)
     turn.perform(EvictRun(run.run_id))
+
+
+def _outcome(turn: RunTurn) -> RunFailed | RunCancelled | RunSucceeded:
+    run = turn.run
+    if run.cancel is CancelCause.RUN_TIMEOUT:
+        return RunFailed(error=engine_error(turn, "timeout.run", "the run's timeout has passed"))
+    if run.cancel is not None:
+        return RunCancelled()
+    if run.first_failed is not None:
+        failed = run.steps[run.first_failed]
+        assert failed.error is not None
+        return RunFailed(error=failed.error, step=run.first_failed)
+    output, error = evaluate_outputs(turn)
+    return RunFailed(error=error) if error is not None else RunSucceeded(output=output)
 
 
 def _answer_parent(turn: RunTurn) -> None:

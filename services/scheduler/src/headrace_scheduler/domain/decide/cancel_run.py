@@ -17,6 +17,9 @@ def cancel_run(turn: RunTurn, command: CancelRun) -> Rejection | None:
         return Rejection(Reason.INVALID_STATE, f"the run has already {run.status.text}")
     if run.cancel is not None:
         return Rejection(Reason.INVALID_STATE, "the run is already being cancelled")
+    if run.failure is not None and command.cause is not CancelCause.REQUEST:
+        # Its parent gives it up, which is no reason to leave half of it undone.
+        return Rejection(Reason.INVALID_STATE, "the run is being compensated")
     request_cancel(turn, command.cause, command.requested_by, command.reason)
     settle(turn)
     return None

@@ -17,6 +17,7 @@ from headrace_core.run.state import StepView
 from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
 from headrace_core.workflow.plan import OnError, OnFailure, PlanStep
 from headrace_scheduler.domain.commands import TimerKind
+from headrace_scheduler.domain.decide.compensate import is_compensable
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decide.stopping import (
     cancel_child,
@@ -49,6 +50,7 @@ def step_succeeded(
             recovered=recovered_from is not None,
             usage=usage,
             error=recovered_from,
+            compensable=is_compensable(turn, key),
         )
     )
     turn.ended.append(key)

@@ -43,7 +43,7 @@ def fire_timer(turn: RunTurn, command: FireTimer) -> Rejection | None:
         case TimerKind.STEP_DEADLINE:
             rejection = _step_deadline(turn, command)
         case TimerKind.RUN_TIMEOUT:
-            if turn.run.cancel is not None:
+            if turn.run.cancel is not None or turn.run.failure is not None:
                 return _STALE
             request_cancel(turn, CancelCause.RUN_TIMEOUT, "headrace")
             rejection = None

@@ -43,6 +43,8 @@ def resume_run(turn: RunTurn, command: ResumeRun) -> Rejection | None:
         return Rejection(Reason.INVALID_STATE, f"the run is not suspended: it is {run.status.text}")
     if run.cancel is not None:
         return Rejection(Reason.INVALID_STATE, "the run is being cancelled")
+    if run.failure is not None and command.edits:
+        return Rejection(Reason.INVALID_STATE, "the run is being undone: it is past all repair")
     edits = (*command.edits, *_retries(turn, command))
     refused = _repeated(edits) or next(filter(None, (_refused(turn, one) for one in edits)), None)
     if refused is not None:
