@@ -38,10 +38,15 @@ types: setup ## pyright, strict, tests too
 bench-quick: setup ## the figures of a few minutes, into build/bench/quick.json
 	@$(bin)/python -m bench.headrace.quick $(if $(BASE),--base $(BASE))
 
+bench-core: setup ## CPU-µs of turns and folds, memory of sleeping runs, into build/bench/core.json
+	@$(bin)/python -m bench.headrace.core
+
+bench: bench-core bench-quick ## every figure of docs/performance.md
+
 protos: ## generate Python from proto/ again, in place
 	@$(bin)/python packages/contracts/hatch_build.py
 
 lock: ## resolve the dependencies and write every requirements.lock
 	@$(PYTHON) .ci/workspace.py lock
 
-.PHONY: help setup up demo chaos check test unit lint fmt types bench-quick protos lock
+.PHONY: help setup up demo chaos check test unit lint fmt types bench bench-core bench-quick protos lock

@@ -141,7 +141,9 @@ class SmallWorld:
     def step_state(self, run: RunId, step: str) -> Any:
         assert self.host is not None and self.host.engine is not None
         partition = self.host.engine.loop.partitions[partition_of(slot_of(run), PARTITIONS)]
-        return partition.runs[run].steps.get(StepKey(step))
+        found = partition.runs.get(run)
+        assert found is not None
+        return found.steps.get(StepKey(step))
 
     async def _bodies(
         self, partition: int, run: RunId | None

@@ -18,6 +18,7 @@ from headrace_runtime.clock import SystemClock
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.background import Background
 from headrace_scheduler.app.inputs import Input
+from headrace_scheduler.app.open_runs import OpenRuns
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Assignment
 from headrace_scheduler.app.worker_tasks import PAYLOAD_BYTES_MAX, WorkerTask, WorkerTasks
@@ -117,7 +118,7 @@ class Edges:
     def of(self, work: PlanStep, inputs: Any = None) -> Edge:
         run = Harness(plan_of(work)).start(inputs)
         done = run.assign("a")
-        owned = OwnedPartition(0, b"log", 7, 1, PartitionState(0), runs={RUN: run.state})
+        owned = OwnedPartition(0, b"log", 7, 1, PartitionState(0), runs=OpenRuns([run.state]))
         put: list[Input] = []
         catalogue = SlowCatalogue(run.plan, run.vault)
         log = Logger("tests", write=lambda line: None)

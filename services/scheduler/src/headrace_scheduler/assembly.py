@@ -83,6 +83,7 @@ def assemble(ports: EnginePorts) -> Engine:
     ownership = Ownership(
         recovery=recovery,
         loop=loop,
+        turns=turns,
         performing=performing,
         background=background,
         assigning=assigning,

@@ -90,7 +90,7 @@ class Appending:
     def _encode(self, drafts: Sequence[Draft]) -> dict[int, _Writing]:
         writing: dict[int, _Writing] = {}
         for draft in drafts:
-            record = _record(draft)
+            record = record_of(draft)
             if record is None:
                 continue
             one = writing.get(draft.partition.number)
@@ -141,7 +141,8 @@ def told_of(error: HeadraceError) -> str:
     return "the database's disk is full" if isinstance(error, StoreFull) else ""
 
 
-def _record(draft: Draft) -> bytes | None:
+def record_of(draft: Draft) -> bytes | None:
+    """The bytes of a draft's record; None when it has no event. Chain and `seq` move on."""
     turn, partition = draft.turn, draft.partition
     events = draft.events
     if not events and not turn.partition_events:

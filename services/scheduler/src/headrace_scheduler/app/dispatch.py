@@ -243,7 +243,7 @@ class Dispatch:
 def _running(owned: OwnedPartition) -> list[tuple[AttemptKey, ExecutorId]]:
     return [
         ((run.run_id, state.key, state.attempt), state.executor)
-        for run in owned.runs.values()
+        for run in owned.runs.awake()
         for state in run.steps.values()
         if state.status is StepStatus.RUNNING
     ]

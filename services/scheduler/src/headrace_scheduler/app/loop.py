@@ -246,7 +246,7 @@ class Loop:
         elif incoming.answer is not None:
             incoming.answer.unavailable(partition.number)
         run_id = failed.turn.run_id
-        partition.runs.pop(run_id, None)
+        partition.runs.pop(run_id)
         work.last_of_run.pop(run_id, None)
         partition.parking[run_id] = []
         self.on_parked(partition, run_id, incident)

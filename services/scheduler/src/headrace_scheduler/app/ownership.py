@@ -7,6 +7,7 @@ from typing import Protocol
 from headrace_core.errors import Fenced, HeadraceError
 from headrace_core.ids import RunId
 from headrace_core.run.events import StepError
+from headrace_core.run.state import RunState
 from headrace_runtime.clock import Clock
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.appending import Loss, told_of
@@ -19,6 +20,7 @@ from headrace_scheduler.app.performing import Performing
 from headrace_scheduler.app.ports import Catalogue, Leases
 from headrace_scheduler.app.recovery import Recovery
 from headrace_scheduler.app.snapshots import Snapshots
+from headrace_scheduler.app.turns import Turns
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.effects import EnqueueStep
 from headrace_scheduler.domain.fair_queue import Ready
@@ -40,6 +42,7 @@ class Ownership:
         *,
         recovery: Recovery,
         loop: Loop,
+        turns: Turns,
         performing: Performing,
         background: Background,
         assigning: Assigning,
@@ -53,6 +56,7 @@ class Ownership:
     ) -> None:
         self._recovery = recovery
         self._loop = loop
+        self._turns = turns
         self._performing = performing
         self._background = background
         self._assigning = assigning
@@ -139,19 +143,28 @@ class Ownership:
 
     def _derive(self, owned: OwnedPartition) -> None:
         """What the last owner had in memory: timers, queues, half-done effects."""
-        for run in tuple(owned.runs.values()):
-            plan = self._catalogue.plan(run.tenant, run.plan)
-            for effect in effects_of_run(run, plan):
-                if isinstance(effect, EnqueueStep):
-                    ready = Ready(run.tenant, effect.run, effect.step, owned.number)
-                    self._assigning.enqueue(effect.lane, ready, effect.priority)
-                else:
-                    self._performing.perform_one(owned, effect, self._timers)
+        for run in owned.runs.awake():
+            self._derive_run(owned, run)
             self._loop.put(Input(owned.number, cmd.ContinueRun(run=run.run_id)))
+        now_ms = self._clock.now_ms()
+        for run in owned.runs.asleep():
+            self._derive_run(owned, run)
+            # Nearly all of them sleep on: waking them would fill the memory for nothing.
+            if not self._turns.is_settled(owned, run, now_ms):
+                self._loop.put(Input(owned.number, cmd.ContinueRun(run=run.run_id)))
         for effect in effects_of_partition(owned.state):
             self._performing.perform_one(owned, effect, self._timers)
         for source in tuple(self._loop.partitions.values()):
             self._background.deliver(source, owned.number)
+
+    def _derive_run(self, owned: OwnedPartition, run: RunState) -> None:
+        plan = self._catalogue.plan(run.tenant, run.plan)
+        for effect in effects_of_run(run, plan):
+            if isinstance(effect, EnqueueStep):
+                ready = Ready(run.tenant, effect.run, effect.step, owned.number)
+                self._assigning.enqueue(effect.lane, ready, effect.priority)
+            else:
+                self._performing.perform_one(owned, effect, self._timers)
 
     def _lost(self, loss: Loss) -> None:
         self._log.warning("partition given up", partition=loss.partition, reason=loss.reason)
@@ -185,7 +198,7 @@ class Ownership:
             return
         deferred = owned.parking.pop(run, [])
         if state is not None:
-            owned.runs[run] = state
+            owned.runs.add(state)
             self._loop.put(Input(owned.number, cmd.ParkRun(run=run, incident=incident)))
         for incoming in deferred:
             self._loop.put(incoming)

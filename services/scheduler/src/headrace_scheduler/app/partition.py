@@ -11,6 +11,7 @@ from headrace_core.partition.state import PartitionState, StartKey
 from headrace_core.run.apply import set_chain
 from headrace_core.run.state import RunState
 from headrace_scheduler.app.inputs import Input
+from headrace_scheduler.app.open_runs import OpenRuns
 
 NO_TENANT = TenantId("")
 
@@ -26,7 +27,7 @@ class OwnedPartition:
     next_offset: int
     state: PartitionState
     next_seq: int = 0
-    runs: dict[RunId, RunState] = field(default_factory=dict[RunId, RunState])
+    runs: OpenRuns = field(default_factory=OpenRuns)
     first_offsets: dict[RunId, int] = field(default_factory=dict[RunId, int])
     dirty: set[RunId] = field(default_factory=set[RunId])
     ended: set[RunId] = field(default_factory=set[RunId])

@@ -79,7 +79,7 @@ class Performing:
             case CancelAttempt():
                 self._dispatcher.cancel(effect.run, effect.step, effect.attempt, effect.executor)
             case EvictRun():
-                run = partition.runs.pop(effect.run, None)
+                run = partition.runs.pop(effect.run)
                 if run is not None:
                     partition.dirty.discard(effect.run)
                     partition.ended.add(effect.run)

@@ -25,6 +25,7 @@ from headrace_core.run.state import RunState
 from headrace_core.run.status import RUN_TERMINAL
 from headrace_runtime.clock import Clock
 from headrace_runtime.eventlog.port import EventLog
+from headrace_scheduler.app.open_runs import OpenRuns
 from headrace_scheduler.app.partition import NO_TENANT, OwnedPartition
 from headrace_scheduler.app.ports import Catalogue, Snapshot, SnapshotStore
 
@@ -64,8 +65,9 @@ class Recovery:
                 continue
         else:
             raise RangeDeleted(f"partition {partition} was cut {LOADS_MAX} times during recovery")
-        for run in owned.runs.values():
-            await self._catalogue.load(run.tenant, run.plan)
+        for runs in (owned.runs.awake(), owned.runs.asleep()):
+            for run in runs:
+                await self._catalogue.load(run.tenant, run.plan)
         return owned
 
     async def refold(self, owned: OwnedPartition, run: RunId) -> RunState | None:
@@ -128,7 +130,7 @@ class _Folding:
         self.offset = -1
         self.last_nonce = b""
         self.state = PartitionState(partition)
-        self._runs: dict[RunId, RunState] = {}
+        self._runs = OpenRuns()
         self._row_offsets: dict[RunId, int] = {}
         self._first_offsets: dict[RunId, int] = {}
         self._dirty: set[RunId] = set()
@@ -150,7 +152,8 @@ class _Folding:
         self.state = thaw_partition(checkpoint.state)
         restore_start_keys(self.state, snapshot.start_keys)
         for row in snapshot.runs:
-            self._runs[row.run] = thaw_run(row.state)
+            self._runs.add(thaw_run(row.state))
+            self._runs.let_sleep(row.run, row.state)
             self._row_offsets[row.run] = row.offset
             self._first_offsets[row.run] = row.first_offset
 
@@ -181,13 +184,14 @@ class _Folding:
             return
         run = self._runs.get(envelope.run)
         if run is None:
-            run = self._runs[envelope.run] = RunState(envelope.run, envelope.tenant)
+            run = RunState(envelope.run, envelope.tenant)
+            self._runs.add(run)
             self._first_offsets[envelope.run] = offset
         self._verify(run.chain, envelope, stored, offset)
         apply_turn(run, body.run_events, envelope.time_ms, envelope.chain)
         self._dirty.add(envelope.run)
         if run.status in RUN_TERMINAL:
-            del self._runs[envelope.run]
+            self._runs.pop(envelope.run)
             self._first_offsets.pop(envelope.run, None)
             self._dirty.discard(envelope.run)
             self._ended.add(envelope.run)

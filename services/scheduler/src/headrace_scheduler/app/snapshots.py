@@ -93,7 +93,9 @@ def take_change(partition: OwnedPartition, now_ms: int) -> SnapshotChange:
         run = partition.runs.get(run_id)
         if run is not None:
             first = partition.first_offsets.get(run_id, 0)
-            changed.append(RunRow(run_id, run.tenant, offset, first, freeze_run(run)))
+            frozen = freeze_run(run)
+            changed.append(RunRow(run_id, run.tenant, offset, first, frozen))
+            partition.runs.let_sleep(run_id, frozen)
     change = SnapshotChange(
         checkpoint=checkpoint,
         changed=changed,

@@ -132,6 +132,15 @@ class Turns:
             self._partitions,
         )
 
+    def is_settled(self, partition: OwnedPartition, run: RunState, now_ms: int) -> bool:
+        """Whether ContinueRun would leave this run as it is. `run` is a copy, spoilt by this."""
+        turn = self.turn_of(partition, run, now_ms)
+        try:
+            resume(turn)
+        except Exception:  # noqa: BLE001 - the loop meets it again, and knows what to do
+            return False
+        return not (turn.events or turn.partition_events or turn.effects)
+
     def _decide_run(
         self, partition: OwnedPartition, incoming: Input, decide: DecideRun, now_ms: int
     ) -> Draft | Rejected:
@@ -157,7 +166,7 @@ class Turns:
         turn.emit(failed.events[0])
         turn.emit(RunParked(incident=incident))
         turn.commit()
-        partition.runs[run.run_id] = run
+        partition.runs.add(run)
         return Draft(partition, turn, run, [incoming])
 
     def _start(
@@ -168,7 +177,7 @@ class Turns:
             return Rejected(incoming, known, partition.epoch)
         turn, run = self._new_run(partition, command.run, command.tenant, command.plan, now_ms)
         self._guarded(turn, lambda: start_run(turn, command))
-        partition.runs[command.run] = run
+        partition.runs.add(run)
         return Draft(partition, turn, run, [incoming])
 
     def _take_message(
@@ -185,7 +194,7 @@ class Turns:
         if isinstance(message, pev.ChildStart):
             turn, run = self._new_run(partition, message.run, message.tenant, message.plan, now_ms)
             self._guarded(turn, lambda: begin_child(turn, command))
-            partition.runs[message.run] = run
+            partition.runs.add(run)
             return Draft(partition, turn, run, [incoming])
         target = message.parent.run if isinstance(message, pev.ChildEnded) else message.run
         known = partition.runs.get(target)
@@ -249,7 +258,7 @@ class Turns:
             return Rejected(incoming, gone, partition.epoch)
         turn, run = self._new_run(partition, command.run, schedule.tenant, schedule.plan, now_ms)
         self._guarded(turn, lambda: fire_schedule(turn, command))
-        partition.runs[command.run] = run
+        partition.runs.add(run)
         return Draft(partition, turn, run, [incoming])
 
     def _new_run(
