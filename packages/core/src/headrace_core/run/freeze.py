@@ -10,14 +10,19 @@ import hashlib
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from headrace_core.errors import UnknownEvent
+from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition.state import PartitionState
-from headrace_core.run.state import RunState
+from headrace_core.run.state import RunState, StepState
+from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
 
 # Unknown fields are refused: dropping what a newer version remembers would change the state.
 _CONFIG = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", extra="forbid")
 # A config is passed on to plain dataclasses only from the type around them: hence the tuples.
 _RUN = TypeAdapter(tuple[RunState], config=_CONFIG)
 _PARTITION = TypeAdapter(tuple[PartitionState], config=_CONFIG)
+
+
+SOME_TIME_MS = 1_795_678_147_885
 
 
 def freeze_run(run: RunState) -> bytes:
@@ -30,6 +35,35 @@ def thaw_run(frozen: bytes) -> RunState:
         return _RUN.validate_json(frozen)[0]
     except ValidationError as fault:
         raise _unknown("a run", fault) from fault
+
+
+def frozen_sleeper() -> bytes:
+    """A typical run that waits for a time: what to compress others against."""
+    nap = StepState(
+        StepKey("wait"),
+        status=StepStatus.WAITING,
+        waiting=WaitingKind.TIMER,
+        first_ready_ms=SOME_TIME_MS,
+        ready_ms=SOME_TIME_MS,
+        due_ms=SOME_TIME_MS,
+    )
+    run = RunState(
+        RunId("run_000kh00000000000000001"),
+        TenantId("tenant"),
+        status=RunStatus.WAITING,
+        sequence=4,
+        chain=bytes(32),
+        time_ms=SOME_TIME_MS,
+        flow="flow",
+        version=1,
+        plan=PlanHash("0" * 64),
+        trigger="manual",
+        started_by="key",
+        started_ms=SOME_TIME_MS,
+        idle=1,
+        steps={nap.key: nap},
+    )
+    return freeze_run(run)
 
 
 def state_hash(run: RunState) -> str:

@@ -8,44 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import zstandard
 
-from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
-from headrace_core.run.freeze import freeze_run, thaw_run
-from headrace_core.run.state import RunState, StepState
-from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
+from headrace_core.ids import RunId
+from headrace_core.run.freeze import frozen_sleeper, thaw_run
+from headrace_core.run.state import RunState
 
 COMPRESSION_LEVEL = 1
 
 
-def _typical() -> bytes:
-    """Holds the names of the fields that sleeping runs have, as they stand in frozen bytes."""
-    nap = StepKey("wait")
-    run = RunState(
-        RunId("run_000kh00000000000000001"),
-        TenantId("tenant"),
-        status=RunStatus.WAITING,
-        sequence=4,
-        chain=bytes(32),
-        time_ms=1_795_678_147_885,
-        flow="flow",
-        version=1,
-        plan=PlanHash("0" * 64),
-        trigger="manual",
-        started_by="key",
-        started_ms=1_795_678_147_885,
-        idle=1,
-    )
-    run.steps[nap] = StepState(
-        nap,
-        status=StepStatus.WAITING,
-        waiting=WaitingKind.TIMER,
-        first_ready_ms=1_795_678_147_885,
-        ready_ms=1_795_678_147_885,
-        due_ms=1_795_678_147_885,
-    )
-    return freeze_run(run)
-
-
-_DICTIONARY = zstandard.ZstdCompressionDict(_typical())
+_DICTIONARY = zstandard.ZstdCompressionDict(frozen_sleeper())
 _compress = zstandard.ZstdCompressor(COMPRESSION_LEVEL, dict_data=_DICTIONARY).compress
 _decompress = zstandard.ZstdDecompressor(dict_data=_DICTIONARY).decompress
 
