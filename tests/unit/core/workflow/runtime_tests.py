@@ -13,6 +13,7 @@ INPUTS = "unit/core/workflow/test_inputs.py"
 TABLES = "unit/core/workflow/test_joins.py"
 KEYWORDS = "unit/language/test_keywords.py"
 COMPENSATION = "unit/language/test_compensation.py"
+DETACHED = "unit/language/test_detached_flows.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (
@@ -85,6 +86,10 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         SUSPEND,
         "test_the_same_run_goes_on_when_the_failed_step_is_tried_again",
     ): ("on_failure=suspend",),
+    (
+        DETACHED,
+        "test_a_detached_flow_is_started_and_not_waited_for",
+    ): ("steps.*.mode=detach",),
     (
         COMPENSATION,
         "test_what_succeeded_is_undone_in_reverse_order_of_completion",

@@ -88,7 +88,6 @@ SNIPPETS: Mapping[str, str] = {
     "subject": "subject: run.id",
     "concurrency": "concurrency: {key: x, limit: 1}",
     "steps.*.cancel_others": "needs: [a], join: any, cancel_others: true, set: {}",
-    "steps.*.mode=detach": "uses: flow/child@1, with: {name: x}, mode: detach",
     "steps.*.repeat": "uses: worker.x@1, repeat: {until: 'true', max: 3}",
     "steps.*.heartbeat": "uses: worker.x@1, heartbeat: 5s",
     "steps.*.rate_limit": "uses: worker.x@1, rate_limit: {key: x, per: 1s, limit: 1}",

@@ -19,10 +19,16 @@ def take_error(error: pb.StepError) -> ev.StepError:
 
 def put_parent(to: pb.Parent, parent: ev.Parent) -> None:
     to.run, to.step, to.attempt = parent.run, parent.step, parent.attempt
+    to.detached = parent.detached
 
 
 def take_parent(parent: pb.Parent) -> ev.Parent:
-    return ev.Parent(run=RunId(parent.run), step=StepKey(parent.step), attempt=parent.attempt)
+    return ev.Parent(
+        run=RunId(parent.run),
+        step=StepKey(parent.step),
+        attempt=parent.attempt,
+        detached=parent.detached,
+    )
 
 
 def put_run_started(to: envelope.RunEvent, event: ev.RunStarted) -> None:

@@ -47,11 +47,12 @@ class EdgeTaken:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parent:
-    """Which attempt of which step waits for this run."""
+    """Which attempt of which step waits for this run; a `detached` one has not waited."""
 
     run: RunId
     step: StepKey
     attempt: int
+    detached: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

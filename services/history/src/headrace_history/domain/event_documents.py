@@ -19,6 +19,7 @@ from headrace_history.domain.rendering import (
     edge_documents,
     error_document,
     metering_document,
+    parent_document,
     time_text,
 )
 
@@ -62,7 +63,7 @@ def _shown(step: StepKey, value: object, payloads: Payloads) -> object:
         case Usage():
             return metering_document(value)
         case Parent():
-            return {"run": value.run, "step": value.step, "attempt": value.attempt}
+            return parent_document(value)
         case tuple():
             return edge_documents(cast("tuple[EdgeTaken, ...]", value))
         case IntEnum():

@@ -14,7 +14,7 @@ from headrace_core.errors import KeyErased, PayloadTampered
 from headrace_core.ids import DAY_MS, RunId, StepKey, name_of, origin_of, step_of
 from headrace_core.lanes import worker_lane
 from headrace_core.payload import BlobMissingHere, Stored, Vault
-from headrace_core.run.events import EdgeTaken, StepError, Usage
+from headrace_core.run.events import EdgeTaken, Parent, StepError, Usage
 from headrace_core.run.state import FanOutView, RunView, StepView
 from headrace_core.run.status import CancelCause, StepStatus
 from headrace_history.domain.projections.runs import RunRow
@@ -137,7 +137,7 @@ def run_document(
         "trigger": state.trigger,
         "started_by": state.started_by,
         "priority": state.priority,
-        "parent": parent and {"run": parent.run, "step": parent.step, "attempt": parent.attempt},
+        "parent": parent and parent_document(parent),
         "started_at": time_text(state.started_ms),
         "scheduled_at": time_text(state.scheduled_at_ms),
         "timeout_at": time_text(state.timeout_at_ms),
@@ -156,6 +156,11 @@ def run_document(
             for key, step in state.steps.items()
         },
     }
+
+
+def parent_document(parent: Parent) -> Document:
+    shown: Document = {"run": parent.run, "step": parent.step, "attempt": parent.attempt}
+    return {**shown, "detached": True} if parent.detached else shown
 
 
 def _waiting_for(tenant: str, step: StepView, tasks: Mapping[str, Sequence[str]]) -> Document:

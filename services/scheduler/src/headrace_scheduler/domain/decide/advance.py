@@ -219,7 +219,7 @@ def _outcome(turn: RunTurn) -> RunFailed | RunCancelled | RunSucceeded:
 
 def _answer_parent(turn: RunTurn) -> None:
     run = turn.run
-    if run.parent is None:
+    if run.parent is None or run.parent.detached:
         return
     target = partition_of(slot_of(run.parent.run), turn.partitions)
     turn.send(

@@ -1,6 +1,8 @@
 """Sub-flows: a step that starts a run of its own and waits for its answer."""
 
-from headrace_core.ids import PlanHash, StepKey, partition_of, slot_of, step_of
+import json
+
+from headrace_core.ids import PlanHash, RunId, StepKey, partition_of, slot_of, step_of
 from headrace_core.partition.events import ChildEnded, ChildStart, MessageReceived
 from headrace_core.run.events import (
     Parent,
@@ -10,6 +12,7 @@ from headrace_core.run.events import (
 )
 from headrace_core.run.state import StepView
 from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
+from headrace_core.workflow.plan import PlanStep
 from headrace_scheduler.domain.commands import StartChild, TakeMessage, TimerKind
 from headrace_scheduler.domain.decide.advance import begin, settle
 from headrace_scheduler.domain.decide.end_step import (
@@ -36,7 +39,12 @@ def start_child(turn: RunTurn, command: StartChild) -> Rejection | None:
         return None
     action = action_of(step, state)
     child = child_of(turn.run_id, state)
-    parent = Parent(run=turn.run_id, step=command.step, attempt=child_ordinal(state))
+    parent = Parent(
+        run=turn.run_id,
+        step=command.step,
+        attempt=child_ordinal(state),
+        detached=step.detach,
+    )
     message = ChildStart(
         run=child,
         tenant=turn.tenant,
@@ -47,13 +55,23 @@ def start_child(turn: RunTurn, command: StartChild) -> Rejection | None:
         parent=parent,
         priority=turn.run.priority,
     )
-    due_ms = turn.now_ms + step.timeout_ms if step.timeout_ms is not None else None
-    turn.emit(StepWaiting(step=command.step, kind=WaitingKind.CHILD, child=child, due_ms=due_ms))
-    if due_ms is not None:
-        turn.perform(SetTimer(due_ms, turn.run_id, command.step, TimerKind.STEP_DUE))
     turn.send(partition_of(slot_of(child), turn.partitions), message)
+    _wait_for(turn, step, command.step, child)
     settle(turn)
     return None
+
+
+def _wait_for(turn: RunTurn, step: PlanStep, key: StepKey, child: RunId) -> None:
+    """A detached child is on its way with this turn: there is nothing to wait for."""
+    if step.detach:
+        turn.emit(StepWaiting(step=key, kind=WaitingKind.CHILD, child=child))
+        output = json.dumps({"run": child}, separators=(",", ":")).encode()
+        step_succeeded(turn, key, turn.vault.seal(turn.run_id, output))
+        return
+    due_ms = turn.now_ms + step.timeout_ms if step.timeout_ms is not None else None
+    turn.emit(StepWaiting(step=key, kind=WaitingKind.CHILD, child=child, due_ms=due_ms))
+    if due_ms is not None:
+        turn.perform(SetTimer(due_ms, turn.run_id, key, TimerKind.STEP_DUE))
 
 
 def begin_child(turn: RunTurn, command: TakeMessage) -> None:
