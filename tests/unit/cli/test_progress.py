@@ -124,6 +124,14 @@ def test_a_run_that_is_undone_says_why_and_what_is_undone_under_an_address_of_it
     ]
 
 
+def test_an_escalation_says_who_is_asked_now() -> None:
+    progress = Progress("run_1")
+    request = {"assignees": ["ann", "bob"], "added": ["bob"]}
+    escalated = event(1, "ApprovalEscalated", 0, step="ask", number=1, request=request)
+    [change] = progress.take(escalated)
+    assert change.remark == "escalated to bob: headrace approve run_1 ask [--reject]"
+
+
 def board_of(events: list[dict[str, Any]]) -> Board:
     progress, board = Progress("run_1"), Board("run_1")
     for one in events:

@@ -168,6 +168,15 @@ def test_usage_of_a_run_over_midnight_is_split_by_day() -> None:
     assert deltas[UsageKey(DAY + 1, "orders", "")].attempts == 1
 
 
+def test_an_escalated_approval_stays_open_and_shows_who_is_asked_now() -> None:
+    escalated = ev.ApprovalEscalated(step=StepKey("a"), number=1, request=Stored(b"more"))
+    open_ones: dict[StepKey, ApprovalRow] = {}
+    approvals.project(open_ones, [ask("a")], 100)
+    [row] = approvals.project(open_ones, [escalated], 200)
+    assert (row.request, row.requested_ms, row.decision) == (b"more", 100, "")
+    assert list(open_ones) == ["a"]
+
+
 def ask(step: str) -> ev.ApprovalRequested:
     return ev.ApprovalRequested(step=StepKey(step), request=Stored(b"who"), expires_at_ms=900)
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 JOINS = "unit/scheduler/test_joins_and_branches.py"
 FAILURES = "unit/scheduler/test_failures_and_retries.py"
 SUSPEND = "unit/scheduler/test_suspend_and_repair.py"
+ESCALATION = "unit/language/test_escalation.py"
 WAITING = "unit/scheduler/test_waiting_people_children_items.py"
 RETRY = "unit/core/test_retry_policy.py"
 QUEUE = "unit/scheduler/test_fair_queue.py"
@@ -160,6 +161,18 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         FAILURES,
         "test_the_deadline_over_all_attempts_ends_a_waiting_step",
     ): ("steps.*.deadline",),
+    (
+        ESCALATION,
+        "test_people_are_added_in_turn_and_any_of_them_decides",
+    ): (
+        "steps.*.approval.escalate",
+        "steps.*.approval.escalate[]",
+        "steps.*.approval.escalate[].after",
+        "steps.*.approval.escalate[].to",
+        "steps.*.approval.escalate[].to[]",
+        "steps.*.approval.escalate[].via",
+        "steps.*.approval.escalate[].via[]",
+    ),
     (
         WAITING,
         "test_the_run_timeout_cancels_and_the_run_fails_with_it",

@@ -95,7 +95,6 @@ SNIPPETS: Mapping[str, str] = {
     "steps.*.group": "group: {x: {set: {}}}",
     "steps.*.wait.event": "wait: {event: {topic: x, key: y}}",
     "steps.*.wait.expires": "wait: {event: {topic: x, key: y}, expires: 1h}",
-    "steps.*.approval.escalate": "approval: {assignees: [x], escalate: [{after: 1h, to: [y]}]}",
 }
 
 

@@ -5,7 +5,7 @@ Items of a fan-out have no changes of their own, unless they fail: their step sa
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from headrace_cli.rendering.style import Style
 from headrace_cli.rendering.values import (
@@ -13,6 +13,7 @@ from headrace_cli.rendering.values import (
     error_text,
     hint_of,
     payload_text,
+    printable,
     time_ms,
 )
 from headrace_core.ids import StepKey, compensation_key, step_of
@@ -124,6 +125,8 @@ class Progress:
             case "StepWaiting" | "ApprovalRequested":
                 self._begun.setdefault(step, at_ms)
                 yield Change(at_ms, step, "waiting", self._waiting(step, event, at_ms))
+            case "ApprovalEscalated":
+                yield Change(at_ms, step, "waiting", self._escalated(step, event))
             case "ApprovalDecided":
                 yield Change(at_ms, step, event["decision"], _payload(event["answer"]))
             case "StepSucceeded" | "StepFailed" | "StepCancelled" | "StepSkipped":
@@ -165,6 +168,12 @@ class Progress:
             remarks.append(error_text(event["error"]))
         took_ms = None if begun_ms is None or outcome == "skipped" else at_ms - begun_ms
         return Change(at_ms, step, outcome, "; ".join(remarks), took_ms)
+
+    def _escalated(self, step: str, event: Mapping[str, Any]) -> str:
+        request = cast("dict[str, Any]", event["request"] or {})
+        added: list[Any] = request.get("added") or []
+        who = printable(", ".join(map(str, added))) if added else "more people"
+        return f"escalated to {who}: headrace approve {self.run} {step} [--reject]"
 
     def _waiting(self, step: str, event: Mapping[str, Any], at_ms: int) -> str:
         if event["kind"] == "ApprovalRequested":

@@ -64,6 +64,11 @@ RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
         step.put_approval_requested,
         step.take_approval_requested,
     ),
+    ev.ApprovalEscalated: (
+        "approval_escalated",
+        step.put_approval_escalated,
+        step.take_approval_escalated,
+    ),
     ev.ApprovalDecided: (
         "approval_decided",
         step.put_approval_decided,

@@ -243,6 +243,15 @@ def take_approval_requested(m: pb.ApprovalRequested) -> ev.ApprovalRequested:
     )
 
 
+def put_approval_escalated(to: envelope.RunEvent, event: ev.ApprovalEscalated) -> None:
+    m = to.approval_escalated
+    m.step, m.number, m.request = event.step, event.number, event.request
+
+
+def take_approval_escalated(m: pb.ApprovalEscalated) -> ev.ApprovalEscalated:
+    return ev.ApprovalEscalated(step=StepKey(m.step), number=m.number, request=Stored(m.request))
+
+
 def put_approval_decided(to: envelope.RunEvent, event: ev.ApprovalDecided) -> None:
     m = to.approval_decided
     m.step, m.decision, m.answer = event.step, event.decision, event.answer

@@ -309,6 +309,13 @@ def _approval_requested(run: RunState, event: ev.ApprovalRequested) -> None:
     step.approval = event.request
 
 
+def _approval_escalated(run: RunState, event: ev.ApprovalEscalated) -> None:
+    step = run.steps[event.step]
+    assert step.waiting is WaitingKind.APPROVAL, "only a waiting approval is escalated"
+    assert event.number == step.escalated + 1, "escalations are numbered without a gap"
+    step.approval, step.escalated = event.request, event.number
+
+
 def _approval_decided(run: RunState, event: ev.ApprovalDecided) -> None:
     step = run.steps[event.step]
     assert step.waiting is WaitingKind.APPROVAL, "only a waiting approval is decided"
@@ -347,6 +354,7 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.ItemsExpanded: _items_expanded,
     ev.ItemsRefilled: _items_refilled,
     ev.ApprovalRequested: _approval_requested,
+    ev.ApprovalEscalated: _approval_escalated,
     ev.ApprovalDecided: _approval_decided,
     ev.TimerFired: _timer_fired,
 }

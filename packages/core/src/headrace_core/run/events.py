@@ -274,6 +274,16 @@ class ApprovalRequested:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalEscalated:
+    """Nobody decided in time: more people are asked. `number` counts the escalations from 1;
+    `request` is the whole request from here on, {assignees, title, form, added, via}."""
+
+    step: StepKey
+    number: int
+    request: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApprovalDecided:
     """`answer` is sealed JSON {by, comment, form}. The step's own end follows in the same turn."""
 
@@ -315,6 +325,7 @@ RunEvent = (
     | ItemsExpanded
     | ItemsRefilled
     | ApprovalRequested
+    | ApprovalEscalated
     | ApprovalDecided
     | TimerFired
 )

@@ -91,6 +91,8 @@ class StepView(Protocol):
     def input(self) -> Stored: ...
     @property
     def repaired(self) -> int: ...
+    @property
+    def escalated(self) -> int: ...
 
 
 class StepMemoryView(Protocol):
@@ -223,6 +225,7 @@ class StepState:
     notes: list[Stored] = field(default_factory=list[Stored])
     input: Stored = NOTHING
     repaired: int = 0
+    escalated: int = 0
 
 
 @dataclass(slots=True)

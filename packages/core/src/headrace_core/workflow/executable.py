@@ -42,6 +42,10 @@ EXECUTED: frozenset[str] = frozenset(
         *("steps.*.approval.title", "steps.*.approval.form", "steps.*.approval.expires"),
         *("steps.*.approval.on_expire", "steps.*.approval.on_expire=approved"),
         *("steps.*.approval.on_expire=rejected", "steps.*.approval.on_expire=expired"),
+        *("steps.*.approval.escalate", "steps.*.approval.escalate[]"),
+        *("steps.*.approval.escalate[].after", "steps.*.approval.escalate[].to"),
+        *("steps.*.approval.escalate[].to[]", "steps.*.approval.escalate[].via"),
+        "steps.*.approval.escalate[].via[]",
         *("steps.*.fail", "steps.*.fail.type", "steps.*.fail.message"),
         *(
             f"{owner}.retry{part}"
@@ -73,7 +77,6 @@ REFUSED: Mapping[str, str] = {
     "steps.*.group": "write its steps at the top, or move them into a sub-flow",
     "steps.*.wait.event": "wait for a time or an approval",
     "steps.*.wait.expires": "remove it",
-    "steps.*.approval.escalate": "name all assignees at once",
 }
 """Path to what can be done instead."""
 

@@ -205,7 +205,19 @@ def _step(step: StepView, payloads: Payloads, timeline: StepTimeline | None) -> 
         "waits": [_wait(wait) for wait in timeline.waits] if timeline else [],
     }
     _add_particulars(shown, step, payloads)
+    _add_what_people_did(shown, step, payloads)
     return shown
+
+
+def _add_what_people_did(shown: Document, step: StepView, payloads: Payloads) -> None:
+    if step.repaired:
+        shown["repaired"] = step.repaired
+    if step.input:
+        shown["edited_input"] = payloads.show_of_step(step.key, step.input)
+    if step.approval:
+        shown["approval"] = payloads.show_of_step(step.key, step.approval)
+    if step.escalated:
+        shown["escalated"] = step.escalated
 
 
 def _add_particulars(shown: Document, step: StepView, payloads: Payloads) -> None:
@@ -225,12 +237,6 @@ def _add_particulars(shown: Document, step: StepView, payloads: Payloads) -> Non
         shown["child"] = step.child
     if step.fallback:
         shown["fallback"] = step.fallback
-    if step.repaired:
-        shown["repaired"] = step.repaired
-    if step.input:
-        shown["edited_input"] = payloads.show_of_step(step.key, step.input)
-    if step.approval:
-        shown["approval"] = payloads.show_of_step(step.key, step.approval)
     if step.notes:
         shown["notes"] = [payloads.show_of_step(step.key, note) for note in step.notes]
     if step.fan_out is not None:

@@ -25,6 +25,7 @@ MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
         ev.RunCompensating,
         ev.RunCompensated,
         ev.ApprovalRequested,
+        ev.ApprovalEscalated,
         ev.ApprovalDecided,
     }
 )

@@ -25,6 +25,7 @@ class TimerKind(IntEnum):
     STEP_DEADLINE = 2
     RUN_TIMEOUT = 3
     CANCEL_GRACE = 4
+    APPROVAL_ESCALATION = 70
 
 
 class RowVerdict(IntEnum):

@@ -9,6 +9,7 @@ from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
 from headrace_core.workflow.plan import Plan, PlanStep, UsesKind
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.end_step import step_deadline
+from headrace_scheduler.domain.decide.escalation import next_escalation_ms
 from headrace_scheduler.domain.decide.start_action import action_of, child_of, lane_of
 from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS
 from headrace_scheduler.domain.effects import (
@@ -66,6 +67,9 @@ def _effects_of_step(run: RunView, step: PlanStep, state: StepView) -> Iterator[
             yield EnqueueStep(run.run_id, state.key, lane, step.priority + run.priority)
     if state.status is StepStatus.WAITING and state.due_ms is not None:
         yield SetTimer(state.due_ms, run.run_id, state.key, TimerKind.STEP_DUE)
+    escalation_ms = next_escalation_ms(step, state) if step.approval is not None else None
+    if escalation_ms is not None:
+        yield SetTimer(escalation_ms, run.run_id, state.key, TimerKind.APPROVAL_ESCALATION)
     open_call = state.status in (StepStatus.READY, StepStatus.RUNNING, StepStatus.WAITING)
     if open_call and state.fan_out is None:
         deadline = step_deadline(step, state)

@@ -23,7 +23,7 @@ from headrace_core.workflow.expression import (
     evaluate_bool,
     render,
 )
-from headrace_core.workflow.plan import Plan, PlanStep
+from headrace_core.workflow.plan import Escalation, Plan, PlanStep
 from headrace_core.workflow.references import References, StepReference
 from headrace_core.workflow.template import JsonValue, without_members
 from headrace_core.workflow.values import (
@@ -236,6 +236,24 @@ def approval_request(turn: RunTurn, step: PlanStep) -> tuple[Stored, StepError |
         title = rendered
     request = {"assignees": assignees, "title": title, "form": approval.form}
     return turn.vault.seal(turn.run_id, _json(request)), None
+
+
+def escalated_request(
+    turn: RunTurn, step: PlanStep, state: StepView, entry: Escalation
+) -> tuple[Stored, StepError | None]:
+    """The request with the people of this entry added: {assignees, title, form, added, via}."""
+    to = render(entry.to, _names(turn, entry.to.references))
+    if isinstance(to, ExprError):
+        return NOTHING, _expr_error(turn, to)
+    via: JsonValue = entry.via.data if entry.via is not None else []
+    request = json.loads(turn.vault.open(turn.run_id, state.approval))
+    asked, added = _listed(request["assignees"]), _listed(to)
+    request["assignees"] = list(dict.fromkeys([*asked, *added]))
+    return turn.vault.seal(turn.run_id, _json({**request, "added": added, "via": via})), None
+
+
+def _listed(people: JsonValue) -> list[JsonValue]:
+    return [people] if isinstance(people, str) or not isinstance(people, Sequence) else [*people]
 
 
 def evaluate_items(turn: RunTurn, step: PlanStep) -> tuple[int, Stored, StepError | None]:

@@ -37,6 +37,10 @@ def project(
             case ev.ApprovalRequested():
                 row = ApprovalRow(event.step, time_ms, event.request, event.expires_at_ms)
                 open_approvals[event.step] = row
+            case ev.ApprovalEscalated():
+                row = open_approvals.get(event.step)
+                if row is not None:
+                    row.request = event.request
             case ev.ApprovalDecided():
                 row = _close(open_approvals, event.step, event.decision, time_ms)
                 if row is not None:

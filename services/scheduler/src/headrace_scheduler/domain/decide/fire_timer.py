@@ -15,6 +15,7 @@ from headrace_core.run.status import (
 from headrace_scheduler.domain.commands import FireTimer, TimerKind
 from headrace_scheduler.domain.decide.advance import settle
 from headrace_scheduler.domain.decide.cancel_run import request_cancel
+from headrace_scheduler.domain.decide.decide_approval import escalate
 from headrace_scheduler.domain.decide.end_step import (
     attempt_failed,
     end_by_deadline,
@@ -40,6 +41,8 @@ def fire_timer(turn: RunTurn, command: FireTimer) -> Rejection | None:
     match command.kind:
         case TimerKind.STEP_DUE:
             rejection = _step_due(turn, command)
+        case TimerKind.APPROVAL_ESCALATION:
+            rejection = escalate(turn, command)
         case TimerKind.STEP_DEADLINE:
             rejection = _step_deadline(turn, command)
         case TimerKind.RUN_TIMEOUT:

@@ -19,6 +19,7 @@ from headrace_core.run.status import SkipReason, WaitingKind
 from headrace_core.workflow.plan import PlanStep, StepKind
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.end_step import open_failed, step_succeeded
+from headrace_scheduler.domain.decide.escalation import set_escalation_timer
 from headrace_scheduler.domain.decide.fan_out import expand
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decision import RunTurn
@@ -131,5 +132,6 @@ def _open_approval(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
     expires_ms = step.approval.expires_ms
     due_ms = turn.now_ms + expires_ms if expires_ms is not None else None
     turn.emit(ApprovalRequested(step=key, request=request, expires_at_ms=due_ms))
+    set_escalation_timer(turn, step, turn.run.steps[key])
     if due_ms is not None:
         turn.perform(SetTimer(due_ms, turn.run_id, key, TimerKind.STEP_DUE))
