@@ -230,6 +230,26 @@ def test_a_rejected_approval_takes_the_other_way(suite: Suite, publish: Publish)
     assert document["steps"]["done"]["status"] == "skipped"
 
 
+def test_a_step_tells_why_it_waits_and_why_it_never_ran(suite: Suite, publish: Publish) -> None:
+    command_line = of_tenant(suite, "explained")
+    publish(command_line, ASKING)
+    run = started(command_line, "asking")
+    waits = command_line.well("explain", run, "ask")
+    assert waits.out.startswith("ask  waiting: it waits for a person to decide until")
+    pending = command_line.well("explain", run, "done", "--json").document
+    assert (pending["status"], pending["because"]) == (
+        "pending",
+        "it waits for ask.approved (waiting)",
+    )
+    command_line.well("approve", run, "ask", "--reject")
+    command_line.well("watch", run)
+    skipped = command_line.well("explain", run, "done").out
+    assert "needs       ask.approved is dead: ask took port rejected" in skipped
+    unknown = command_line("explain", run, "dome")
+    assert unknown.code == 1
+    assert "has no step 'dome'; did you mean 'done'" in unknown.err
+
+
 def test_keys_open_what_their_role_allows(suite: Suite, publish: Publish) -> None:
     headrace = of_tenant(suite, "cli-keys")
     publish(headrace, GREET)

@@ -90,8 +90,8 @@ def test_a_case_that_fails_shows_every_difference_and_what_happened(tmp_path: Pa
         "took: expected 5s, got 1h3s",
         "steps.charge.attempts: expected 2, got 3",
         'steps.charge.with.url: expected "here", got "https://pay.example.com"',
-        "ask     succeeded  port approved",
-        "refund  skipped    branch not taken",
+        "ask     succeeded  it succeeded by port approved",
+        "refund  skipped    a way that it needs was not taken",
     ):
         assert line in done.stdout
     assert "1 case, 1 failed" in done.stderr

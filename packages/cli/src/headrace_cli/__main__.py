@@ -8,6 +8,7 @@ import typer
 from headrace_cli import (
     definitions,
     egress,
+    explain,
     flow_tests,
     replay,
     runs,
@@ -68,6 +69,7 @@ def _register() -> None:
     app.command(rich_help_panel=running)(runs.runs)
     app.command(rich_help_panel=running)(runs.show)
     app.command(rich_help_panel=running)(runs.events)
+    app.command(rich_help_panel=running)(explain.explain)
     app.command(rich_help_panel=running)(runs.state)
     app.command(rich_help_panel=running)(runs.cancel)
     app.command(rich_help_panel=running)(runs.resume)

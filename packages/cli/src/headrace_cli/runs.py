@@ -67,7 +67,7 @@ def events(
     after: Annotated[int, typer.Option(min=0, help="Begin after this number.")] = 0,
 ) -> None:
     """Print every event of a run, one a line; with --json one document a line."""
-    for event in _all_events(session.as_tenant(), run, after):
+    for event in all_events(session.as_tenant(), run, after):
         if session.console.as_json:
             session.console.answer_json(event)
         else:
@@ -186,7 +186,7 @@ def _step_value(option: str, said: str) -> tuple[str, Any]:
         raise typer.BadParameter(f"{text!r} is no JSON: {fault}.", param_hint=option) from fault
 
 
-def _all_events(api: ApiClient, run: str, after: int) -> Iterator[Any]:
+def all_events(api: ApiClient, run: str, after: int) -> Iterator[Any]:
     more = True
     while more:
         page = api.get(f"/v1/runs/{run}/events", after=after, limit=PAGE_EVENTS)

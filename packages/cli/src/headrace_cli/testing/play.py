@@ -19,8 +19,8 @@ from headrace_core.run.events import (
     StepReady,
     StepSkipped,
 )
-from headrace_core.run.state import RunState, StepView
-from headrace_core.run.status import RUN_TERMINAL, CancelCause, StepStatus
+from headrace_core.run.state import RunState, StepState
+from headrace_core.run.status import RUN_TERMINAL, CancelCause
 from headrace_core.workflow.duration import duration_ms
 from headrace_core.workflow.inputs import checked_inputs
 from headrace_core.workflow.plan import Plan
@@ -47,6 +47,7 @@ class StepSeen:
     skip_reason: str
     attempts: int
     arguments: Any
+    needs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +97,7 @@ def _check_names(given: Given, plan: Plan, plans: Mapping[PlanHash, Plan]) -> No
         if flow not in by_flow:
             raise InvalidInput(f"`given.flows` names {flow!r}, which {plan.flow!r} does not call.")
         for step in steps:
-            if step not in by_flow[flow].steps:
+            if (compensated_by(StepKey(step)) or step) not in by_flow[flow].steps:
                 raise InvalidInput(f"`given` answers for step {step!r}, which {flow!r} lacks.")
 
 
@@ -109,7 +110,7 @@ def _seen(engine: Engine, run: RunState, plan: Plan, started_ms: int) -> Played:
         outputs=engine.opened(run.output),
         error=_error(engine, run.error),
         path=_path(events),
-        steps={name: _step(engine, run, StepKey(name)) for name in _names(plan, run)},
+        steps={name: _step(engine, run, plan, name) for name in _names(plan, run)},
         took_ms=(run.ended_ms or engine.now_ms) - started_ms,
         events=tuple(
             json.loads(json_text(document))
@@ -133,12 +134,10 @@ def _path(events: list[RunEvent]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(step for step in ran if step_of(step)[1] is None))
 
 
-def _step(engine: Engine, run: RunState, key: StepKey) -> StepSeen:
-    state: StepView | None = run.steps.get(key)
-    calls = [call for call in engine.calls if (call.run, call.step) == (run.run_id, key)]
-    arguments = calls[-1].arguments if calls else None
-    if state is None:
-        return StepSeen(StepStatus.PENDING.text, None, None, "", "", 0, arguments)
+def _step(engine: Engine, run: RunState, plan: Plan, name: str) -> StepSeen:
+    state = run.steps.get(StepKey(name)) or StepState(StepKey(name))
+    calls = [call for call in engine.calls if (call.run, call.step) == (run.run_id, name)]
+    needs = plan.steps[name].needs if name in plan.steps else ()
     return StepSeen(
         status=state.status.text,
         output=engine.opened(state.output),
@@ -146,7 +145,8 @@ def _step(engine: Engine, run: RunState, key: StepKey) -> StepSeen:
         port=state.port,
         skip_reason=state.skip_reason.text if state.skip_reason is not None else "",
         attempts=len(calls),
-        arguments=arguments,
+        arguments=calls[-1].arguments if calls else None,
+        needs=tuple(f"{one.source}.{one.port}" if one.port else one.source for one in needs),
     )
 
 

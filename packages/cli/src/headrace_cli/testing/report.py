@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headrace_cli.rendering.story import tell
 from headrace_cli.rendering.style import Style
 from headrace_cli.rendering.values import duration_text, printable
 from headrace_cli.testing.play import Played
@@ -76,7 +77,5 @@ def _lines(one: Judged, style: Style) -> Iterator[str]:
 def _steps(played: Played) -> Iterator[str]:
     width = max(map(len, played.steps), default=0)
     for name, step in played.steps.items():
-        why = step.skip_reason.replace("_", " ") or (f"port {step.port}" if step.port else "")
-        if step.error is not None:
-            why = f"{step.error.type}: {step.error.message}"
+        why = tell(played.events, name, step.needs).because
         yield printable(f"{name:{width}}  {step.status:9}  {why}").rstrip()
