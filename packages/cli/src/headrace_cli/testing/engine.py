@@ -245,7 +245,7 @@ class Engine:
             case fx.DeliverMessages():
                 self._deliver()
             case fx.EvictRun():
-                self._partition.runs.pop(effect.run, None)
+                self._partition.runs.pop(effect.run)
             case fx.ArmSchedule():
                 pass  # Nothing here sets a schedule.
             case fx.FetchPayload():
