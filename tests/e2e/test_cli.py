@@ -57,6 +57,30 @@ steps:
   look: {uses: data.echo@1, with: {value: "${{ inputs.order.number }}"}}
   after: {needs: [look], set: {done: true}}
 """
+UNDOING = """\
+flow: v1
+name: undoing
+on_failure: compensate
+steps:
+  hold:
+    uses: data.echo@1
+    with: {value: {seat: 12A}}
+    compensate: {uses: data.echo@1, with: {value: "gave back ${{ steps.hold.output.seat }}"}}
+  each:
+    foreach: {in: '["a", "b"]', as: one}
+    needs: [hold]
+    uses: flow/greet@stable
+    with: {name: "${{ one }}"}
+    compensate: {uses: flow/greet@stable, with: {name: "no ${{ one }}"}}
+  stop: {needs: [each], fail: {type: no.stock, message: sold out}}
+"""
+TELLING = """\
+flow: v1
+name: telling
+steps:
+  tell: {uses: flow/asking@stable, mode: detach}
+outputs: {run: "${{ steps.tell.output.run }}"}
+"""
 Publish = Callable[[CommandLine, str], None]
 
 
@@ -112,6 +136,31 @@ def test_a_run_that_does_not_succeed_ends_the_command_with_4(
     assert f"What happened: headrace show {run}" in answer.err
     assert "error    no.stock: sold out (step stop)" in headrace.well("show", run).out
     assert headrace("watch", run).code == 4
+
+
+def test_a_run_that_is_undone_says_why_and_what_undid_it(suite: Suite, publish: Publish) -> None:
+    headrace = of_tenant(suite, "cli-undo")
+    publish(headrace, GREET)
+    publish(headrace, UNDOING)
+    answer = headrace("run", "undoing")
+    assert answer.code == 4
+    assert "compensating  no.stock: sold out" in answer.err
+    [run] = headrace.well("runs", "--status", "compensated", "--json").document["runs"]
+    shown = headrace.well("show", run["id"], "--json").document
+    assert shown["steps"]["hold:compensate"]["output"] == "gave back 12A"
+    undone = [name for name in shown["steps"] if name.endswith(":compensate")]
+    assert len(undone) == 3
+    assert undone[-1] == "hold:compensate", "the last one to succeed is undone first"
+    assert headrace("watch", run["id"]).code == 4
+
+
+def test_a_detached_run_goes_on_by_itself(suite: Suite, publish: Publish) -> None:
+    headrace = of_tenant(suite, "cli-detach")
+    publish(headrace, ASKING)
+    publish(headrace, TELLING)
+    told = headrace.well("run", "telling").document["run"]
+    headrace.well("approve", told, "ask")
+    headrace.well("watch", told)
 
 
 def test_a_refused_input_lists_every_fault(suite: Suite, publish: Publish) -> None:
