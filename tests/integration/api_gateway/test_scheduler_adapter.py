@@ -13,6 +13,7 @@ from headrace_api_gateway.app.ports import MaybeDone, Schedule, Start
 from headrace_core.errors import InvalidState, KeyReused, NotFound, TooLarge, Unavailable
 from headrace_core.ids import PlanHash, RunId, TenantId, run_id, slot_for
 from headrace_core.payload import Stored
+from headrace_core.workflow.plan import Catchup, Overlap, Trigger, TriggerKind
 from headrace_runtime.address import Address
 from headrace_runtime.telemetry import Logger
 from tests.integration.api_gateway.peers import (
@@ -296,12 +297,20 @@ async def test_a_schedule_is_set_in_the_partition_of_its_trigger(
         trigger="often",
         version=3,
         plan=PlanHash("cd" * 32),
-        every_ms=5_000,
+        rhythm=Trigger(
+            TriggerKind.SCHEDULE,
+            cron="0 2 * * *",
+            timezone="Europe/Berlin",
+            overlap=Overlap.QUEUE,
+            catchup=Catchup.ALL,
+        ),
     )
     await schedulers.set_schedule("key:test", schedule)
     sent = scheduler.commands[0].set_schedule
     assert sent.slot == slot_for("acme", "nightly", "often")
-    assert (sent.schedule, sent.every_ms) == ("acme/nightly/often", 5_000)
+    assert (sent.schedule, sent.every_ms) == ("acme/nightly/often", 0)
+    assert (sent.cron, sent.timezone) == ("0 2 * * *", "Europe/Berlin")
+    assert (sent.overlap, sent.catchup) == ("queue", "all")
 
 
 async def test_a_command_above_the_limit_of_a_message_is_refused_before_it_is_sent(

@@ -10,8 +10,7 @@ from headrace_core.run.status import RunStatus, SkipReason
 from headrace_core.workflow.values import time_text
 from headrace_scheduler.app.preparing import schedule_input
 from headrace_scheduler.domain import commands as cmd
-from headrace_scheduler.domain.decide.schedule import set_schedule
-from headrace_scheduler.domain.decide.start_run import fire_schedule
+from headrace_scheduler.domain.decide.schedule import fire_schedule, set_schedule
 from tests.support.flow_run import Called, Fails, FlowRun, example
 from tests.support.run_harness import RUN, TENANT
 
@@ -193,7 +192,11 @@ def test_heartbeat_fires_with_its_time_and_knows_its_trigger() -> None:
     fields, fault = schedule_input(plan, "tick", due_ms)
     assert not fault
     fire = cmd.FireSchedule(
-        schedule="beat", due_ms=due_ms, run=RUN, input=run.vault.seal(RUN, fields)
+        schedule="beat",
+        due_ms=due_ms,
+        firing_ms=due_ms,
+        run=RUN,
+        input=run.vault.seal(RUN, fields),
     )
     run.decide(lambda turn: fire_schedule(turn, fire))
     assert run.go_on().output == {"at": time_text(due_ms)}

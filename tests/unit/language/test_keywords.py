@@ -23,8 +23,7 @@ from headrace_history.domain.rendering import (
 from headrace_history.domain.timeline import timeline_of
 from headrace_scheduler.app.preparing import schedule_input
 from headrace_scheduler.domain import commands as cmd
-from headrace_scheduler.domain.decide.schedule import set_schedule
-from headrace_scheduler.domain.decide.start_run import fire_schedule
+from headrace_scheduler.domain.decide.schedule import fire_schedule, firing_ms, set_schedule
 from headrace_scheduler.domain.effects import SetTimer
 from tests.support.flow_run import Called, Fails, FlowRun, Outside, compiled
 from tests.support.run_harness import RUN, TENANT
@@ -520,9 +519,12 @@ def scheduled(trigger: str) -> FlowRun:
 def fired(run: FlowRun, trigger: str, late_ms: int = 0) -> ScheduleFired:
     due_ms = run.partition.schedules[trigger].next_due_ms
     run.now_ms = due_ms + late_ms
-    fields, fault = schedule_input(run.plan, trigger, due_ms)
+    time_ms = firing_ms(run.partition.schedules[trigger], due_ms, run.now_ms)
+    fields, fault = schedule_input(run.plan, trigger, time_ms)
     sealed: Stored = run.vault.seal(RUN, fields)
-    fire = cmd.FireSchedule(schedule=trigger, due_ms=due_ms, run=RUN, input=sealed, fault=fault)
+    fire = cmd.FireSchedule(
+        schedule=trigger, due_ms=due_ms, firing_ms=time_ms, run=RUN, input=sealed, fault=fault
+    )
     run.decide(lambda turn: fire_schedule(turn, fire))
     run.go_on()
     return next(one for one in run.partition_events if isinstance(one, ScheduleFired))
@@ -556,11 +558,11 @@ def test_a_schedule_first_fires_one_period_after_it_was_set_and_then_in_step() -
     assert fired(run, "hourly", late_ms=1_234).next_due_ms == BEGAN_MS + 2 * 3_600_000
 
 
-def test_firings_that_were_missed_are_not_made_up_for() -> None:
+def test_of_the_firings_that_were_missed_only_the_last_is_made_up_for() -> None:
     run = scheduled("hourly")
     event = fired(run, "hourly", late_ms=5 * 3_600_000 + 1)
     assert event.next_due_ms == BEGAN_MS + 7 * 3_600_000
-    assert run.state.scheduled_at_ms == BEGAN_MS + 3_600_000
+    assert run.state.scheduled_at_ms == event.due_ms == BEGAN_MS + 6 * 3_600_000
 
 
 def test_a_manual_start_is_no_firing_and_has_no_time() -> None:

@@ -15,6 +15,7 @@ TABLES = "unit/core/workflow/test_joins.py"
 KEYWORDS = "unit/language/test_keywords.py"
 COMPENSATION = "unit/language/test_compensation.py"
 DETACHED = "unit/language/test_detached_flows.py"
+SCHEDULES = "simulation/test_schedules.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (
@@ -348,6 +349,41 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "triggers.*.schedule",
         "triggers.*.schedule.every",
         "triggers.*.with",
+    ),
+    (
+        SCHEDULES,
+        "test_a_cron_schedule_fires_at_its_times_in_its_time_zone",
+    ): (
+        "triggers.*.schedule.cron",
+        "triggers.*.schedule.timezone",
+    ),
+    (
+        SCHEDULES,
+        "test_firings_overlap_where_nothing_is_said",
+    ): (
+        "triggers.*.schedule.overlap",
+        "triggers.*.schedule.overlap=allow",
+    ),
+    (
+        SCHEDULES,
+        "test_skip_drops_the_firings_that_find_a_run_open",
+    ): ("triggers.*.schedule.overlap=skip",),
+    (
+        SCHEDULES,
+        "test_queue_starts_each_firing_when_the_run_before_it_has_ended",
+    ): ("triggers.*.schedule.overlap=queue",),
+    (
+        SCHEDULES,
+        "test_cancel_running_lets_the_newest_firing_take_the_place",
+    ): ("triggers.*.schedule.overlap=cancel_running",),
+    (
+        SCHEDULES,
+        "test_after_an_outage_the_missed_firings_go_by_catchup",
+    ): (
+        "triggers.*.schedule.catchup",
+        "triggers.*.schedule.catchup=all",
+        "triggers.*.schedule.catchup=last",
+        "triggers.*.schedule.catchup=none",
     ),
     (
         KEYWORDS,

@@ -79,12 +79,6 @@ def test_the_named_run_time_test_exists(path: str) -> None:
 SNIPPETS: Mapping[str, str] = {
     "triggers.*.webhook": "triggers: {t: {webhook: {path: x}}}",
     "triggers.*.event": "triggers: {t: {event: {topic: x}}}",
-    "triggers.*.schedule.cron": "triggers: {t: {schedule: {cron: 0 2 * * *}}}",
-    "triggers.*.schedule.timezone": (
-        "triggers: {t: {schedule: {cron: 0 2 * * *, timezone: Europe/Berlin}}}"
-    ),
-    "triggers.*.schedule.overlap": "triggers: {t: {schedule: {every: 1h, overlap: skip}}}",
-    "triggers.*.schedule.catchup": "triggers: {t: {schedule: {every: 1h, catchup: last}}}",
     "subject": "subject: run.id",
     "concurrency": "concurrency: {key: x, limit: 1}",
     "steps.*.cancel_others": "needs: [a], join: any, cancel_others: true, set: {}",

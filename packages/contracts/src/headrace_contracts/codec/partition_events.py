@@ -10,6 +10,7 @@ from headrace_core.ids import PlanHash, RunId, TenantId
 from headrace_core.partition import events as ev
 from headrace_core.payload import Stored
 from headrace_core.run.status import RunStatus
+from headrace_core.workflow.firing import Catchup, Overlap
 
 
 def put_message(to: pb.Message, message: ev.Message) -> None:
@@ -105,6 +106,8 @@ def put_schedule_set(to: envelope.PartitionEvent, event: ev.ScheduleSet) -> None
     m.schedule, m.tenant, m.flow = event.schedule, event.tenant, event.flow
     m.version, m.plan, m.trigger = event.version, event.plan, event.trigger
     m.every_ms, m.next_due_ms = event.every_ms, event.next_due_ms
+    m.cron, m.timezone = event.cron, event.timezone
+    m.overlap, m.catchup = event.overlap, event.catchup
 
 
 def take_schedule_set(m: pb.ScheduleSet) -> ev.ScheduleSet:
@@ -117,6 +120,10 @@ def take_schedule_set(m: pb.ScheduleSet) -> ev.ScheduleSet:
         trigger=m.trigger,
         every_ms=m.every_ms,
         next_due_ms=m.next_due_ms,
+        cron=m.cron,
+        timezone=m.timezone,
+        overlap=Overlap(m.overlap or "allow"),
+        catchup=Catchup(m.catchup or "last"),
     )
 
 
@@ -130,6 +137,36 @@ def take_schedule_fired(m: pb.ScheduleFired) -> ev.ScheduleFired:
     return ev.ScheduleFired(
         schedule=m.schedule, due_ms=m.due_ms, next_due_ms=m.next_due_ms, run=RunId(m.run)
     )
+
+
+def put_schedule_held(to: envelope.PartitionEvent, event: ev.ScheduleHeld) -> None:
+    m = to.schedule_held
+    m.schedule, m.due_ms = event.schedule, event.due_ms
+    m.next_due_ms, m.queued = event.next_due_ms, event.queued
+
+
+def take_schedule_held(m: pb.ScheduleHeld) -> ev.ScheduleHeld:
+    return ev.ScheduleHeld(
+        schedule=m.schedule, due_ms=m.due_ms, next_due_ms=m.next_due_ms, queued=m.queued
+    )
+
+
+def put_schedule_released(to: envelope.PartitionEvent, event: ev.ScheduleReleased) -> None:
+    m = to.schedule_released
+    m.schedule, m.due_ms, m.run = event.schedule, event.due_ms, event.run
+
+
+def take_schedule_released(m: pb.ScheduleReleased) -> ev.ScheduleReleased:
+    return ev.ScheduleReleased(schedule=m.schedule, due_ms=m.due_ms, run=RunId(m.run))
+
+
+def put_schedule_run_ended(to: envelope.PartitionEvent, event: ev.ScheduleRunEnded) -> None:
+    m = to.schedule_run_ended
+    m.schedule, m.run = event.schedule, event.run
+
+
+def take_schedule_run_ended(m: pb.ScheduleRunEnded) -> ev.ScheduleRunEnded:
+    return ev.ScheduleRunEnded(schedule=m.schedule, run=RunId(m.run))
 
 
 def put_message_sent(to: envelope.PartitionEvent, event: ev.MessageSent) -> None:

@@ -89,6 +89,21 @@ PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
         partition.put_schedule_fired,
         partition.take_schedule_fired,
     ),
+    pev.ScheduleHeld: (
+        "schedule_held",
+        partition.put_schedule_held,
+        partition.take_schedule_held,
+    ),
+    pev.ScheduleReleased: (
+        "schedule_released",
+        partition.put_schedule_released,
+        partition.take_schedule_released,
+    ),
+    pev.ScheduleRunEnded: (
+        "schedule_run_ended",
+        partition.put_schedule_run_ended,
+        partition.take_schedule_run_ended,
+    ),
     pev.MessageSent: ("message_sent", partition.put_message_sent, partition.take_message_sent),
     pev.MessageReceived: (
         "message_received",

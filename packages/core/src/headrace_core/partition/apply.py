@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from headrace_core.errors import UnknownEvent
+from headrace_core.ids import RunId
 from headrace_core.partition import events as ev
 from headrace_core.partition.state import (
     BRIEF_KEY_KEPT_MS,
@@ -13,6 +14,7 @@ from headrace_core.partition.state import (
     Schedule,
     StartKey,
 )
+from headrace_core.workflow.firing import Overlap
 
 
 def apply_turn(
@@ -68,10 +70,13 @@ def _forget_expired(keys: dict[bytes, StartKey], time_ms: int) -> None:
 
 
 def _schedule_set(partition: PartitionState, event: ev.ScheduleSet) -> None:
-    if not event.every_ms:
-        partition.schedules.pop(event.schedule, None)
+    before = partition.schedules.pop(event.schedule, None)
+    may_overlap = event.overlap is Overlap.ALLOW
+    if before is not None and (may_overlap or not (event.every_ms or event.cron)):
+        for run in before.open:
+            del partition.scheduled_runs[run]
+    if not event.every_ms and not event.cron:
         return
-    before = partition.schedules.get(event.schedule)
     partition.schedules[event.schedule] = Schedule(
         tenant=event.tenant,
         flow=event.flow,
@@ -81,15 +86,54 @@ def _schedule_set(partition: PartitionState, event: ev.ScheduleSet) -> None:
         every_ms=event.every_ms,
         next_due_ms=event.next_due_ms,
         fired_ms=before.fired_ms if before else 0,
+        cron=event.cron,
+        timezone=event.timezone,
+        overlap=event.overlap,
+        catchup=event.catchup,
+        open=() if before is None or may_overlap else before.open,
+        queued=before.queued if before else (),
     )
 
 
 def _schedule_fired(partition: PartitionState, event: ev.ScheduleFired) -> None:
     schedule = partition.schedules[event.schedule]
-    assert event.due_ms == schedule.next_due_ms, "a firing is never early and never double"
+    assert event.due_ms >= schedule.next_due_ms, "a firing is never early and never double"
     partition.schedules[event.schedule] = replace(
         schedule, fired_ms=event.due_ms, next_due_ms=event.next_due_ms
     )
+    _scheduled_run(partition, event.schedule, event.run)
+
+
+def _schedule_held(partition: PartitionState, event: ev.ScheduleHeld) -> None:
+    schedule = partition.schedules[event.schedule]
+    assert event.due_ms >= schedule.next_due_ms, "a firing is never early and never double"
+    kept = () if schedule.overlap is Overlap.CANCEL_RUNNING else schedule.queued
+    queued = (*kept, event.due_ms) if event.queued else schedule.queued
+    partition.schedules[event.schedule] = replace(
+        schedule, fired_ms=event.due_ms, next_due_ms=event.next_due_ms, queued=queued
+    )
+
+
+def _schedule_released(partition: PartitionState, event: ev.ScheduleReleased) -> None:
+    schedule = partition.schedules[event.schedule]
+    assert schedule.queued[:1] == (event.due_ms,), "firings that wait start in their order"
+    partition.schedules[event.schedule] = replace(schedule, queued=schedule.queued[1:])
+    _scheduled_run(partition, event.schedule, event.run)
+
+
+def _scheduled_run(partition: PartitionState, name: str, run: RunId) -> None:
+    schedule = partition.schedules[name]
+    if schedule.overlap is Overlap.ALLOW:
+        return
+    partition.scheduled_runs[run] = name
+    partition.schedules[name] = replace(schedule, open=(*schedule.open, run))
+
+
+def _schedule_run_ended(partition: PartitionState, event: ev.ScheduleRunEnded) -> None:
+    schedule = partition.schedules[event.schedule]
+    del partition.scheduled_runs[event.run]
+    still = tuple(run for run in schedule.open if run != event.run)
+    partition.schedules[event.schedule] = replace(schedule, open=still)
 
 
 def _message_sent(partition: PartitionState, event: ev.MessageSent) -> None:
@@ -120,6 +164,9 @@ APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]
     ev.StartKeyed: _start_keyed,
     ev.ScheduleSet: _schedule_set,
     ev.ScheduleFired: _schedule_fired,
+    ev.ScheduleHeld: _schedule_held,
+    ev.ScheduleReleased: _schedule_released,
+    ev.ScheduleRunEnded: _schedule_run_ended,
     ev.MessageSent: _message_sent,
     ev.MessageReceived: _message_received,
     ev.MessageAcknowledged: _message_acknowledged,

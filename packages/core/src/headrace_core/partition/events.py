@@ -11,6 +11,7 @@ from headrace_core.ids import PlanHash, RunId, TenantId
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import Parent, StepError
 from headrace_core.run.status import RunStatus
+from headrace_core.workflow.firing import Catchup, Overlap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +70,8 @@ class StartKeyed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSet:
-    """Creates, replaces or (with `every_ms` 0) removes a schedule of one flow's trigger."""
+    """Creates, replaces or (with neither `every_ms` nor `cron`) removes a schedule of one flow's
+    trigger. A firing that finds an earlier run open goes by `overlap`, missed ones by `catchup`."""
 
     schedule: str
     tenant: TenantId
@@ -79,15 +81,48 @@ class ScheduleSet:
     trigger: str
     every_ms: int
     next_due_ms: int
+    cron: str = ""
+    timezone: str = ""
+    overlap: Overlap = Overlap.ALLOW
+    catchup: Catchup = Catchup.LAST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleFired:
-    """Stands in the record of the run that it started."""
+    """Stands in the record of the run that it started. `due_ms` is the firing's time, which is
+    later than the one that was expected where earlier ones were missed and dropped."""
 
     schedule: str
     due_ms: int
     next_due_ms: int
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleHeld:
+    """A firing that started no run, because an earlier run is open or because it was missed.
+    `queued` says that it starts one later."""
+
+    schedule: str
+    due_ms: int
+    next_due_ms: int
+    queued: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleReleased:
+    """The firing that waited longest starts its run, in whose record this stands."""
+
+    schedule: str
+    due_ms: int
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleRunEnded:
+    """A run that later firings had to respect has ended, in the record where this stands."""
+
+    schedule: str
     run: RunId
 
 
@@ -119,6 +154,9 @@ PartitionEvent = (
     | StartKeyed
     | ScheduleSet
     | ScheduleFired
+    | ScheduleHeld
+    | ScheduleReleased
+    | ScheduleRunEnded
     | MessageSent
     | MessageReceived
     | MessageAcknowledged

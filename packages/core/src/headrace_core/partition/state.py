@@ -6,6 +6,7 @@ from typing import Protocol
 
 from headrace_core.ids import PlanHash, RunId, TenantId
 from headrace_core.partition.events import Message
+from headrace_core.workflow.firing import Catchup, Overlap
 
 
 class PartitionView(Protocol):
@@ -21,6 +22,8 @@ class PartitionView(Protocol):
     def brief_keys(self) -> Mapping[bytes, "StartKey"]: ...
     @property
     def schedules(self) -> Mapping[str, "Schedule"]: ...
+    @property
+    def scheduled_runs(self) -> Mapping[RunId, str]: ...
     @property
     def outboxes(self) -> Mapping[int, "Outbox"]: ...
     @property
@@ -40,7 +43,9 @@ class StartKey:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """`fired_ms` is the due time of the last firing, 0 before the first."""
+    """`fired_ms` is the due time of the last firing, 0 before the first. `open` are its runs that
+    have not ended, kept where they may not overlap; `queued` the times of firings that wait for
+    that, oldest first."""
 
     tenant: TenantId
     flow: str
@@ -50,6 +55,12 @@ class Schedule:
     every_ms: int
     next_due_ms: int
     fired_ms: int = 0
+    cron: str = ""
+    timezone: str = ""
+    overlap: Overlap = Overlap.ALLOW
+    catchup: Catchup = Catchup.LAST
+    open: tuple[RunId, ...] = ()
+    queued: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -65,7 +76,8 @@ class Outbox:
 class PartitionState:
     """`start_keys` are the clients' own, kept long; `brief_keys` were made by the gateway for a
     client that gave none and only have to outlive the gateway's own retries. `inboxes` holds the
-    highest number received from each source partition."""
+    highest number received from each source partition, `scheduled_runs` the open runs that a
+    schedule's next firing has to respect."""
 
     partition: int
     time_ms: int = 0
@@ -73,5 +85,6 @@ class PartitionState:
     start_keys: dict[bytes, StartKey] = field(default_factory=dict[bytes, StartKey])
     brief_keys: dict[bytes, StartKey] = field(default_factory=dict[bytes, StartKey])
     schedules: dict[str, Schedule] = field(default_factory=dict[str, Schedule])
+    scheduled_runs: dict[RunId, str] = field(default_factory=dict[RunId, str])
     outboxes: dict[int, Outbox] = field(default_factory=dict[int, Outbox])
     inboxes: dict[int, int] = field(default_factory=dict[int, int])

@@ -1,11 +1,11 @@
 """Checks of the flow itself: inputs, variables, triggers, policies, outputs."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from headrace_core.workflow.check_expressions import ExpressionCheck
 from headrace_core.workflow.check_steps import check_duration, check_retry
+from headrace_core.workflow.cron import cron_fault, is_time_zone
 from headrace_core.workflow.document import DocumentPath
 from headrace_core.workflow.expression import TypeChecker
 from headrace_core.workflow.fault import did_you_mean, listed
@@ -24,9 +24,6 @@ from headrace_core.workflow.report import Report
 from headrace_core.workflow.value_types import DYN
 
 EVERY_MS_MIN = 1_000
-_CRON_FIELD = r"[0-9*/,\-A-Za-z?#]+"
-_CRON = re.compile(rf"\s*{_CRON_FIELD}(\s+{_CRON_FIELD}){{4,5}}\s*|@[a-z]+")
-_TIME_ZONE = re.compile(r"[A-Za-z]+([_+\-/][A-Za-z0-9_+\-]+)*")
 _NO_STEPS = frozenset({"inputs", "vars", "run", "trigger"})
 
 
@@ -128,11 +125,12 @@ class _TriggerCheck:
 
 def _check_schedule(schedule: Schedule, path: DocumentPath, report: Report) -> None:
     check_duration(schedule.every, (*path, "every"), report, least_ms=EVERY_MS_MIN)
-    if schedule.cron is not None and not _CRON.fullmatch(schedule.cron):
-        message = f"{schedule.cron!r} is not a cron expression"
+    fault = cron_fault(schedule.cron) if schedule.cron is not None else ""
+    if fault:
+        message = f"{schedule.cron!r} is not a cron expression: {fault}"
         remedy = "write minute, hour, day, month, weekday, as in 0 2 * * *"
         report.at_value("HR-1504", (*path, "cron"), message, remedy)
-    if schedule.timezone is not None and not _TIME_ZONE.fullmatch(schedule.timezone):
+    if schedule.timezone is not None and not is_time_zone(schedule.timezone):
         message = f"{schedule.timezone!r} is not a time zone"
         report.at_value("HR-1504", (*path, "timezone"), message, "write a name like Europe/Berlin")
     if schedule.timezone is not None and schedule.cron is None:

@@ -15,7 +15,14 @@ EXECUTED: frozenset[str] = frozenset(
     {
         *("flow", "flow=v1", "name", "title", "description", "tags"),
         *("triggers", "triggers.*", "triggers.*.manual", "triggers.*.with"),
-        *("triggers.*.schedule", "triggers.*.schedule.every"),
+        *("triggers.*.schedule", "triggers.*.schedule.every", "triggers.*.schedule.cron"),
+        *("triggers.*.schedule.timezone", "triggers.*.schedule.overlap"),
+        *(
+            f"triggers.*.schedule.overlap={value}"
+            for value in ("allow", "skip", "queue", "cancel_running")
+        ),
+        *("triggers.*.schedule.catchup", "triggers.*.schedule.catchup=none"),
+        *("triggers.*.schedule.catchup=last", "triggers.*.schedule.catchup=all"),
         *("inputs", "inputs.*", "vars", "outputs", "timeout"),
         *("on_failure", "on_failure=drain", "on_failure=cancel", "on_failure=suspend"),
         "on_failure=compensate",
@@ -63,10 +70,6 @@ EXECUTED: frozenset[str] = frozenset(
 REFUSED: Mapping[str, str] = {
     "triggers.*.webhook": "start runs through the API, or by a schedule",
     "triggers.*.event": "start runs through the API, or by a schedule",
-    "triggers.*.schedule.cron": "write `every` instead",
-    "triggers.*.schedule.timezone": "remove it",
-    "triggers.*.schedule.overlap": "remove it; firings may overlap",
-    "triggers.*.schedule.catchup": "remove it",
     "subject": "remove it",
     "concurrency": "remove it",
     "steps.*.cancel_others": "remove it; the other sources run to their end",

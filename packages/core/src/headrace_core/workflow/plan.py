@@ -10,12 +10,12 @@ from enum import StrEnum
 from typing import Any
 
 from headrace_core.ids import PlanHash, StepKey, compensated_by, compensation_key, step_of
+from headrace_core.workflow.firing import Catchup, Overlap
 from headrace_core.workflow.joins import Join
 from headrace_core.workflow.plan_parts import (
     Action,
     Approval,
     Case,
-    Catchup,
     Compensation,
     Concurrency,
     Edge,
@@ -32,7 +32,6 @@ from headrace_core.workflow.plan_parts import (
     OnError,
     OnExpire,
     OnFailure,
-    Overlap,
     RateLimit,
     Repeat,
     RetryPolicy,

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
+from headrace_core.workflow.firing import Catchup, Overlap
 from headrace_core.workflow.template import Expression, Template
 
 DAY_MS = 86_400_000
@@ -39,21 +40,6 @@ class OnConflict(StrEnum):
     QUEUE = "queue"
     SKIP = "skip"
     CANCEL_RUNNING = "cancel_running"
-
-
-class Overlap(StrEnum):
-    ALLOW = "allow"
-    SKIP = "skip"
-    QUEUE = "queue"
-    CANCEL_RUNNING = "cancel_running"
-
-
-class Catchup(StrEnum):
-    """Which of the firings that were missed are made up for."""
-
-    NONE = "none"
-    LAST = "last"
-    ALL = "all"
 
 
 class UsesKind(StrEnum):

@@ -136,8 +136,11 @@ class Schedulers:
             version=s.version,
             plan=s.plan,
             trigger=s.trigger,
-            every_ms=s.every_ms,
         )
+        if s.rhythm is not None:
+            message.every_ms = s.rhythm.every_ms or 0
+            message.cron, message.timezone = s.rhythm.cron, s.rhythm.timezone
+            message.overlap, message.catchup = s.rhythm.overlap, s.rhythm.catchup
         command = pb.Command(tenant=s.tenant, actor=actor, set_schedule=message)
         await self._perform(slot, pb.CommandRequest(commands=[command]))
 

@@ -8,7 +8,7 @@ from headrace_core.errors import InvalidState
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import Stored
 from headrace_core.run.status import Repair
-from headrace_core.workflow.plan import Plan
+from headrace_core.workflow.plan import Plan, Trigger
 from headrace_runtime.api_keys import StoredKey
 
 
@@ -48,14 +48,14 @@ class SealedEdit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """`every_ms` 0 removes it."""
+    """Without a rhythm it is removed."""
 
     tenant: TenantId
     flow: str
     trigger: str
     version: int
     plan: PlanHash
-    every_ms: int
+    rhythm: Trigger | None
 
 
 class MaybeDone(InvalidState):

@@ -125,7 +125,7 @@ class Publishing:
                 trigger=trigger,
                 version=version.number,
                 plan=version.hash,
-                every_ms=wanted.get(trigger, 0),
+                rhythm=wanted.get(trigger),
             )
             await self._scheduler.set_schedule(principal.actor, schedule)
 

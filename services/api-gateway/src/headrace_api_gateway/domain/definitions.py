@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from headrace_core.ids import PlanHash
 from headrace_core.workflow.actions import ActionDescriptor
-from headrace_core.workflow.plan import Plan, TriggerKind
+from headrace_core.workflow.plan import Plan, Trigger, TriggerKind
 from headrace_core.workflow.resolution import FLOW_PREFIX, Catalogue, FlowDescriptor
 
 _REFERENCE = re.compile(r"\bflow/([a-z][a-z0-9-]{0,62})@([A-Za-z0-9][A-Za-z0-9-]{0,79})")
@@ -65,10 +65,9 @@ def called_plans(plan: Plan) -> tuple[PlanHash, ...]:
     )
 
 
-def schedules_of(plan: Plan) -> Mapping[str, int]:
-    """Trigger to period in milliseconds."""
+def schedules_of(plan: Plan) -> Mapping[str, Trigger]:
     return {
-        name: trigger.every_ms
+        name: trigger
         for name, trigger in plan.triggers.items()
-        if trigger.kind is TriggerKind.SCHEDULE and trigger.every_ms
+        if trigger.kind is TriggerKind.SCHEDULE
     }

@@ -11,6 +11,7 @@ from headrace_core.ids import PlanHash, RunId, StepKey, TenantId, partition_of, 
 from headrace_core.partition.state import BRIEF_KEY_KEPT_MS, START_KEY_KEPT_MS
 from headrace_core.payload import Stored
 from headrace_core.run.status import CancelCause, Repair
+from headrace_core.workflow.firing import Catchup, Overlap
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
 from headrace_scheduler.app.ports import Catalogue
@@ -152,7 +153,7 @@ class CommandStreams:
 
     async def _schedule(self, m: pb.SetSchedule, tenant: TenantId) -> tuple[int, cmd.Command]:
         plan = PlanHash(m.plan)
-        if m.every_ms:
+        if m.every_ms or m.cron:
             await self._catalogue.load(tenant, plan)
         return partition_of(m.slot, self._partitions), cmd.SetSchedule(
             schedule=m.schedule,
@@ -162,6 +163,10 @@ class CommandStreams:
             plan=plan,
             trigger=m.trigger,
             every_ms=m.every_ms,
+            cron=m.cron,
+            timezone=m.timezone,
+            overlap=Overlap(m.overlap or "allow"),
+            catchup=Catchup(m.catchup or "last"),
         )
 
     def _partition(self, run: RunId) -> int:

@@ -13,6 +13,7 @@ from headrace_core.ids import DAY_MS, TenantId, run_id, slot_for
 from headrace_core.partition.events import ChildEnded, ChildStart, Message
 from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
+from headrace_core.run.status import CancelCause
 from headrace_runtime.clock import Clock
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.inputs import Input
@@ -20,13 +21,16 @@ from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Catalogue, EffectRows
 from headrace_scheduler.app.preparing import child_input, schedule_input
 from headrace_scheduler.domain import commands as cmd
+from headrace_scheduler.domain.decide.schedule import firing_ms
 from headrace_scheduler.domain.decision import Reason, Rejection
 from headrace_scheduler.domain.effects import (
     ArmSchedule,
+    CancelOpenRun,
     CloseRow,
     DeliverMessages,
     FetchPayload,
     PrepareChild,
+    ReleaseFiring,
 )
 from headrace_scheduler.domain.failure import sealed_error
 
@@ -84,7 +88,21 @@ class Background:
         self._spawn(partial(self._fetch_for, incoming, tenant, missing))
 
     def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
-        self._spawn(partial(self._fire, partition, timer))
+        self._spawn(partial(self._fire, partition, timer.schedule, timer.due_ms, queued=False))
+
+    def release_firing(self, partition: int, firing: ReleaseFiring) -> None:
+        self._spawn(partial(self._fire, partition, firing.schedule, firing.due_ms, queued=True))
+
+    def cancel_open(self, partition: OwnedPartition, effect: CancelOpenRun) -> None:
+        run = partition.runs.get(effect.run)
+        if run is not None:
+            cancel = cmd.CancelRun(
+                run=effect.run,
+                tenant=run.tenant,
+                cause=CancelCause.REQUEST,
+                requested_by=effect.requested_by,
+            )
+            self.submit(Input(partition.number, cancel))
 
     def run_for(self, work: Work, partition: int, run: RunView) -> None:
         """Again while what it needs is away; a bug of it parks the run."""
@@ -154,20 +172,28 @@ class Background:
     async def _prepare_child(self, partition: int, run: RunView, effect: PrepareChild) -> None:
         self.submit(Input(partition, await child_input(self._catalogue, run, effect)))
 
-    async def _fire(self, partition: int, timer: ArmSchedule) -> None:
+    async def _fire(self, partition: int, name: str, due_ms: int, *, queued: bool) -> None:
         owned = self.owned(partition)
-        schedule = owned.state.schedules.get(timer.schedule) if owned is not None else None
+        schedule = owned.state.schedules.get(name) if owned is not None else None
         if schedule is None:
             return
         await self._catalogue.load(schedule.tenant, schedule.plan)
+        now_ms = self._clock.now_ms()
+        time_ms = due_ms if queued else firing_ms(schedule, due_ms, now_ms)
         slot = slot_for(schedule.tenant, schedule.flow, schedule.trigger)
-        run = run_id(slot, self._clock.now_ms() // DAY_MS, self._unique())
+        run = run_id(slot, now_ms // DAY_MS, self._unique())
         plan = self._catalogue.plan(schedule.tenant, schedule.plan)
-        fields, fault = schedule_input(plan, schedule.trigger, timer.due_ms)
+        fields, fault = schedule_input(plan, schedule.trigger, time_ms)
         sealed = self._catalogue.vault(schedule.tenant).seal(run, fields)
         await self._catalogue.store_blobs()
         fire = cmd.FireSchedule(
-            schedule=timer.schedule, due_ms=timer.due_ms, run=run, input=sealed, fault=fault
+            schedule=name,
+            due_ms=due_ms,
+            firing_ms=time_ms,
+            run=run,
+            input=sealed,
+            fault=fault,
+            queued=queued,
         )
         self.submit(Input(partition, fire))
 

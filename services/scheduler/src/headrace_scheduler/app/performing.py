@@ -16,6 +16,7 @@ from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import (
     ArmSchedule,
     CancelAttempt,
+    CancelOpenRun,
     CloseRow,
     DeliverMessages,
     Effect,
@@ -23,6 +24,7 @@ from headrace_scheduler.domain.effects import (
     EvictRun,
     FetchPayload,
     PrepareChild,
+    ReleaseFiring,
     SetTimer,
 )
 from headrace_scheduler.domain.timers import Timers
@@ -86,6 +88,10 @@ class Performing:
                     partition.first_offsets.pop(effect.run, None)
             case CloseRow() | PrepareChild() | FetchPayload() | DeliverMessages():
                 self._background.start(partition, effect)
+            case ReleaseFiring():
+                self._background.release_firing(partition.number, effect)
+            case CancelOpenRun():
+                self._background.cancel_open(partition, effect)
             case _:
                 assert_never(effect)
 

@@ -23,8 +23,14 @@ from headrace_scheduler.domain.decide.decide_approval import decide_approval
 from headrace_scheduler.domain.decide.fire_timer import fire_timer
 from headrace_scheduler.domain.decide.lose_attempt import close_by_row, lose_attempt
 from headrace_scheduler.domain.decide.resume_run import resume_run
-from headrace_scheduler.domain.decide.schedule import set_schedule
-from headrace_scheduler.domain.decide.start_run import fire_schedule, known_start, start_run
+from headrace_scheduler.domain.decide.schedule import (
+    fire_schedule,
+    hold_firing,
+    is_expected,
+    set_schedule,
+    starts_now,
+)
+from headrace_scheduler.domain.decide.start_run import known_start, start_run
 from headrace_scheduler.domain.decision import PartitionTurn, Reason, Rejection, RunTurn
 
 _NO_RUN = Rejection(Reason.NOT_FOUND, "no open run has this id: it has ended, or never began")
@@ -253,9 +259,16 @@ class Turns:
         self, partition: OwnedPartition, incoming: Input, command: cmd.FireSchedule, now_ms: int
     ) -> Draft | Rejected:
         schedule = partition.state.schedules.get(command.schedule)
-        if schedule is None or schedule.next_due_ms != command.due_ms:
+        if schedule is None or not is_expected(schedule, command):
             gone = Rejection(Reason.LATE, "the schedule was changed or has fired")
             return Rejected(incoming, gone, partition.epoch)
+        if not starts_now(schedule, command, max(now_ms, partition.state.time_ms)):
+            held = PartitionTurn(partition.state, now_ms, self._partitions)
+            waits = hold_firing(held, command)
+            if waits is not None:
+                return Rejected(incoming, waits, partition.epoch)
+            held.commit()
+            return Draft(partition, held, None, [incoming])
         turn, run = self._new_run(partition, command.run, schedule.tenant, schedule.plan, now_ms)
         self._guarded(turn, lambda: fire_schedule(turn, command))
         partition.runs.add(run)

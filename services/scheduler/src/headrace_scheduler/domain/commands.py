@@ -8,6 +8,7 @@ from headrace_core.partition.events import Message
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import StepError, Usage
 from headrace_core.run.status import CancelCause, Repair
+from headrace_core.workflow.firing import Catchup, Overlap
 
 
 class Outcome(IntEnum):
@@ -175,19 +176,26 @@ class SetSchedule:
     version: int
     plan: PlanHash
     trigger: str
-    every_ms: int
+    every_ms: int = 0
+    cron: str = ""
+    timezone: str = ""
+    overlap: Overlap = Overlap.ALLOW
+    catchup: Catchup = Catchup.LAST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FireSchedule:
-    """`run` is the id the firing would start; `input` what the trigger maps to, sealed for it.
-    With a `fault` that input cannot be used, and the run says so."""
+    """`run` is the id the firing would start; `input` what the trigger maps to at `firing_ms`,
+    sealed for it. With a `fault` that input cannot be used, and the run says so. `due_ms` is the
+    time that was armed; `queued` says that it is of a firing that waited for an earlier run."""
 
     schedule: str
     due_ms: int
+    firing_ms: int
     run: RunId
     input: Stored
     fault: str = ""
+    queued: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,14 +9,15 @@ from enum import StrEnum
 from headrace_core.ids import RunId, StepKey, TenantId
 from headrace_core.partition.apply import apply as apply_partition
 from headrace_core.partition.apply import set_time as set_partition_time
-from headrace_core.partition.events import Message, MessageSent, PartitionEvent
+from headrace_core.partition.events import Message, MessageSent, PartitionEvent, ScheduleRunEnded
 from headrace_core.partition.state import PartitionState, PartitionView
 from headrace_core.payload import Vault
 from headrace_core.run.apply import apply, set_time
 from headrace_core.run.events import RunEvent
 from headrace_core.run.state import RunState, RunView
+from headrace_core.run.status import RUN_TERMINAL
 from headrace_core.workflow.plan import Plan
-from headrace_scheduler.domain.effects import DeliverMessages, Effect
+from headrace_scheduler.domain.effects import DeliverMessages, Effect, ReleaseFiring
 
 
 class Reason(StrEnum):
@@ -67,6 +68,12 @@ class PartitionTurn:
         set_partition_time(self._partition, self.now_ms)
         for event in self.partition_events:
             apply_partition(self._partition, event)
+
+    def emit_folded(self, event: PartitionEvent) -> None:
+        """After `commit`, for what follows from the folded turn."""
+        self.emit_partition(event)
+        set_partition_time(self._partition, self.now_ms)
+        apply_partition(self._partition, event)
 
     def send(self, target: int, message: Message) -> None:
         outbox = self._partition.outboxes.get(target)
@@ -126,3 +133,17 @@ class RunTurn(PartitionTurn):
 
     def perform(self, effect: Effect) -> None:
         self.effects.append(effect)
+
+    def commit(self) -> None:
+        PartitionTurn.commit(self)
+        runs = self._partition.scheduled_runs
+        if runs and self._run.run_id in runs and self._run.status in RUN_TERMINAL:
+            self._leave_schedule()
+
+    def _leave_schedule(self) -> None:
+        """However the run has ended: what its schedule held back for it may go on."""
+        name = self._partition.scheduled_runs[self._run.run_id]
+        self.emit_folded(ScheduleRunEnded(schedule=name, run=self._run.run_id))
+        schedule = self._partition.schedules[name]
+        if schedule.queued and not schedule.open:
+            self.effects.append(ReleaseFiring(name, schedule.queued[0]))

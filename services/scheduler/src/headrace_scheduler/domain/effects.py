@@ -87,6 +87,22 @@ class ArmSchedule:
     due_ms: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReleaseFiring:
+    """Nothing stands in the way of the firing that waited longest: send FireSchedule."""
+
+    schedule: str
+    due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOpenRun:
+    """A later firing takes this run's place: send CancelRun."""
+
+    run: RunId
+    requested_by: str
+
+
 Effect = (
     EnqueueStep
     | SetTimer
@@ -97,4 +113,6 @@ Effect = (
     | DeliverMessages
     | EvictRun
     | ArmSchedule
+    | ReleaseFiring
+    | CancelOpenRun
 )

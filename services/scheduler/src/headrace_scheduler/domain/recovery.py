@@ -6,6 +6,7 @@ from headrace_core.ids import StepKey
 from headrace_core.partition.state import PartitionView
 from headrace_core.run.state import RunView, StepView
 from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
+from headrace_core.workflow.firing import Overlap
 from headrace_core.workflow.plan import Plan, PlanStep, UsesKind
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.end_step import step_deadline
@@ -14,11 +15,13 @@ from headrace_scheduler.domain.decide.start_action import action_of, child_of, l
 from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS
 from headrace_scheduler.domain.effects import (
     ArmSchedule,
+    CancelOpenRun,
     CloseRow,
     DeliverMessages,
     Effect,
     EnqueueStep,
     PrepareChild,
+    ReleaseFiring,
     SetTimer,
 )
 
@@ -48,6 +51,10 @@ def effects_of_run(run: RunView, plan: Plan) -> Iterator[Effect]:
 def effects_of_partition(partition: PartitionView) -> Iterator[Effect]:
     for name, schedule in partition.schedules.items():
         yield ArmSchedule(name, schedule.next_due_ms)
+        if schedule.queued and not schedule.open:
+            yield ReleaseFiring(name, schedule.queued[0])
+        elif schedule.queued and schedule.overlap is Overlap.CANCEL_RUNNING:
+            yield from (CancelOpenRun(run, f"schedule {name}") for run in schedule.open)
     for target, outbox in partition.outboxes.items():
         if outbox.messages:
             yield DeliverMessages(target)

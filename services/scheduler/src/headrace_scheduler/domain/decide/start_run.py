@@ -1,14 +1,14 @@
 """Start a run. The same key with the same request leads to the same run."""
 
 from headrace_core.ids import StepKey
-from headrace_core.partition.events import ScheduleFired, StartKeyed
-from headrace_core.partition.state import PartitionView, StartKey
+from headrace_core.partition.events import StartKeyed
+from headrace_core.partition.state import PartitionView, Schedule, StartKey
 from headrace_core.payload import Stored
 from headrace_core.run.events import RunFailed, RunStarted
 from headrace_scheduler.domain.commands import FireSchedule, StartRun, TimerKind
 from headrace_scheduler.domain.decide.advance import begin
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
-from headrace_scheduler.domain.effects import ArmSchedule, EvictRun, SetTimer
+from headrace_scheduler.domain.effects import EvictRun, SetTimer
 from headrace_scheduler.domain.failure import engine_error
 
 
@@ -45,21 +45,7 @@ def start_run(turn: RunTurn, command: StartRun) -> None:
     )
 
 
-def fire_schedule(turn: RunTurn, command: FireSchedule) -> None:
-    """Firing and start are one record. Missed firings are not made up for: the next due time is
-    the first one in the future."""
-    schedule = turn.partition.schedules[command.schedule]
-    missed = max(0, (turn.now_ms - command.due_ms) // schedule.every_ms)
-    next_due_ms = command.due_ms + (missed + 1) * schedule.every_ms
-    turn.emit_partition(
-        ScheduleFired(
-            schedule=command.schedule,
-            due_ms=command.due_ms,
-            next_due_ms=next_due_ms,
-            run=command.run,
-        )
-    )
-    turn.perform(ArmSchedule(command.schedule, next_due_ms))
+def start_from_schedule(turn: RunTurn, command: FireSchedule, schedule: Schedule) -> None:
     _start(
         turn,
         trigger=schedule.trigger,
@@ -67,7 +53,7 @@ def fire_schedule(turn: RunTurn, command: FireSchedule) -> None:
         sealed_input=command.input,
         priority=0,
         version=schedule.version,
-        scheduled_at_ms=command.due_ms,
+        scheduled_at_ms=command.firing_ms,
         fault=command.fault,
     )
 
