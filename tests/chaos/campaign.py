@@ -27,11 +27,11 @@ from tests.chaos.client import Access, Client, Order
 from tests.chaos.evidence import ask_history, ask_usage, journalled, last_words, read_raw_log
 from tests.chaos.journal import Journal
 from tests.chaos.killer import Killer
-from tests.chaos.log_checker import check_campaign
-from tests.chaos.log_facts import LogFacts, gather
 from tests.chaos.report import Outcome, died_by_themselves, report, shortfalls
-from tests.chaos.witnesses import Killed, Witnesses
 from tests.e2e.suite import Suite, publish
+from tests.invariants.checks import check_campaign
+from tests.invariants.facts import LogFacts, gather
+from tests.invariants.witnesses import Killed, Witnesses
 
 FLOWS = Path(__file__).with_name("flows")
 CALLED_FLOWS, STARTED_FLOWS = ("part",), ("sequence", "fan-out", "family")

@@ -14,7 +14,7 @@ import httpx
 
 from headrace_runtime.eventlog.port import Entry
 from headrace_runtime.postgres.embedded import running_dsn
-from tests.chaos.witnesses import (
+from tests.invariants.witnesses import (
     EndSeen,
     EventSeen,
     HistorySaid,

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tests.chaos.journal import Journal, now_ms
-from tests.chaos.witnesses import Killed
+from tests.invariants.witnesses import Killed
 
 POLL_S = 0.05
 IN_FLIGHT_WAIT_S = 30.0

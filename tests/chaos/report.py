@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from headrace_core.run import events as ev
 from headrace_core.run.status import RUN_TERMINAL
-from tests.chaos.log_checker import in_flight_at
-from tests.chaos.log_facts import LogFacts, Violation
-from tests.chaos.witnesses import Killed, Witnesses
+from tests.invariants.checks import in_flight_at
+from tests.invariants.facts import LogFacts, Violation
+from tests.invariants.witnesses import Killed, Witnesses
 
 LOST = "executor.lost"
 

@@ -10,11 +10,11 @@ import pytest
 
 from tests.chaos.evidence import last_words
 from tests.chaos.killer import drawn_order
-from tests.chaos.log_builder import LOG_ID, PAID, healthy, honest
-from tests.chaos.log_checker import check_campaign
-from tests.chaos.log_facts import gather
 from tests.chaos.report import Outcome, report, shortfalls
-from tests.chaos.witnesses import EventSeen, Killed, StartAnswered, tasks_accepted
+from tests.invariants.checks import check_campaign
+from tests.invariants.facts import gather
+from tests.invariants.log_builder import LOG_ID, PAID, healthy, honest
+from tests.invariants.witnesses import EventSeen, Killed, StartAnswered, tasks_accepted
 
 PROCESSES = ("executor", "postgres", "scheduler")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.chaos.journal import Journal
 from tests.chaos.receiver import HOST, Receiver
-from tests.chaos.witnesses import Request, requests_of
+from tests.invariants.witnesses import Request, requests_of
 
 
 @pytest.fixture

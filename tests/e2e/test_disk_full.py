@@ -20,10 +20,10 @@ import httpx
 import pytest
 
 from tests.chaos.evidence import read_raw_log
-from tests.chaos.log_checker import every_202_started, one_terminal_event
-from tests.chaos.log_facts import gather
-from tests.chaos.witnesses import StartAnswered, Witnesses
 from tests.e2e.suite import Suite, begin, ended, publish
+from tests.invariants.checks import every_202_started, one_terminal_event
+from tests.invariants.facts import gather
+from tests.invariants.witnesses import StartAnswered, Witnesses
 
 pytestmark = [pytest.mark.slow, pytest.mark.postgres, pytest.mark.timeout(180)]
 

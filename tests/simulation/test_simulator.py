@@ -10,22 +10,38 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.world.campaign import run_campaign
+from tests.simulation.world.scenario import EXECUTOR_POINTS, OWNER_POINTS
 
 ROOT = Path(__file__).parents[2]
-SEEDS, CHUNK = 200, 50
+SEEDS, CHUNK = 2_000, 250
 SOMETIMES = (
     "append ack_lost",
     "append delayed",
+    "append doubled",
     "append lost",
+    "checkpoint refused",
     "child run",
+    "clock jump",
     "doubled message",
+    "effect row closed by an owner",
     "executor crash",
     "fenced owner",
+    "lapsed effect claim",
+    "late result",
     "lost attempt",
     "owner crash",
+    "range deleted",
+    "repeated call",
+    "run cancelled",
+    "slow log",
+    "state compared",
     "stream broken",
+    "unknown outcome",
     "void record",
-    "zombie",
+    "zombie executor",
+    "zombie owner",
+    *(f"owner crash at {point}" for point in OWNER_POINTS[:-1]),
+    *(f"zombie executor at {point}" for point in EXECUTOR_POINTS),
 )
 _DIGESTS = (
     "import json; from tests.simulation.world.campaign import run_campaign; "
@@ -35,7 +51,7 @@ _DIGESTS = (
 
 def test_a_few_campaigns_end_as_their_flows_say() -> None:
     for seed in range(1_000, 1_010):
-        assert run_campaign(seed).seen["terminal"] >= 12
+        assert run_campaign(seed).seen["terminal"] >= 4
 
 
 @pytest.mark.slow

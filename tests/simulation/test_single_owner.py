@@ -11,9 +11,13 @@ from headrace_core.partition.events import PartitionClaimed, ScheduleFired
 from headrace_core.run.events import RunEvent, RunParked, RunStarted, RunSucceeded
 from headrace_core.run.status import CancelCause, StepStatus
 from headrace_core.workflow.plan import Fallback, Plan, StepKind, Trigger, TriggerKind, Wait
+from headrace_executor.domain.effect_flow import Word
 from headrace_runtime.eventlog.port import Appended, Batch
+from headrace_scheduler.app.appending import Loss
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Reason
+from headrace_worker.messages import Received, Task
+from tests.simulation.world.links import Link
 from tests.simulation.world.parts import LEASE_S
 from tests.simulation.world.small_world import LOG_ID, PARTITIONS, TENANT, SmallWorld
 from tests.simulation.world.virtual_loop import run_virtually
@@ -185,7 +189,7 @@ def test_a_fallback_that_needs_a_large_value_waits_for_it_and_parks_nothing() ->
         entries = (Fallback(output=value),)
         flow = named(plan_of(step("a", fallback=entries)), "large", 7)
         world = SmallWorld(flow)
-        world.executor.fails = lambda run, step, attempt: True
+        world.answer = Word.PERMANENT
         await world.start()
         run = await world.begin("large", {"text": "x" * 70_000})
         events = await _ended(world, run)
@@ -214,6 +218,40 @@ def test_what_is_being_assigned_is_not_lost_by_a_report_that_arrives_before_it_i
         run = await world.begin("good")
         kinds = [type(event).__name__ for event in await _ended(world, run)]
         assert "StepRetryScheduled" not in kinds and kinds[-1] == "RunSucceeded"
+        await world.stop()
+
+    run_virtually(scenario())
+
+
+def test_an_attempt_refused_while_nobody_owns_its_partition_is_given_out_again() -> None:
+    """The refusal itself finds nobody; what the executor then reports has to do."""
+
+    async def scenario() -> None:
+        world = SmallWorld(GOOD)
+        await world.start()
+        assert world.host is not None and world.host.engine is not None
+        engine = world.host.engine
+        receive = world.executor.receive
+        lost: list[Task] = []
+
+        def lose_first_task(link: Link, message: Received) -> None:
+            if message.tasks and not lost:
+                lost.extend(message.tasks)
+                message.tasks = []
+            receive(link, message)
+
+        for link in world.executor.links:
+            link.to_executor = lose_first_task
+        run = await world.begin("good")
+        await world.until(lambda: lost)
+        number = _partition(run)
+        engine.loop.give_up(Loss(number, "a test"))
+        (session,) = (link.session for link in world.executor.links)
+        assert session is not None
+        attempt = lost[0].attempt
+        engine.dispatch.refused(session, number, attempt.run, attempt.step, attempt.number)
+        kinds = [type(event).__name__ for event in await _ended(world, run)]
+        assert "StepRetryScheduled" in kinds and kinds[-1] == "RunSucceeded"
         await world.stop()
 
     run_virtually(scenario())

@@ -1,13 +1,14 @@
 """Random workflows, and what they must come to whatever happens on the way.
 
 A step's fate is fixed: it succeeds, fails for good, or fails by chance on some attempts and
-succeeds in the end, since it may be tried very often. So the outcome of a run is a function of
-its plan alone, computed here by a reference that knows nothing of events.
+succeeds in the end, since it may be tried often. So the outcome of a run is a function of its
+plan alone, computed here by a reference that knows nothing of events; but for the few steps that
+are made to depend on faults, of which the log is believed.
 """
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from headrace_core.ids import PlanHash, StepKey, stable_hash, step_of
@@ -25,6 +26,7 @@ from headrace_core.workflow.plan import (
     Edge,
     Effect,
     Foreach,
+    Idempotency,
     Input,
     Jitter,
     OnError,
@@ -36,43 +38,79 @@ from headrace_core.workflow.plan import (
     Wait,
 )
 from headrace_core.workflow.template import parse_expression, parse_template
+from headrace_executor.domain.effect_flow import Word
 
 ECHO = Action(UsesKind.ACTION, "data.echo", "data.echo@1", "1", Effect.NONE)
-OFTEN = RetryPolicy(max_attempts=90, initial_ms=20, factor=1.5, max_ms=300, jitter=Jitter.FULL)
+KEYED = Action(UsesKind.ACTION, "sim.keyed", "sim.keyed@1", "1", Effect.WRITE, Idempotency.HEADER)
+ONCE = Action(UsesKind.ACTION, "sim.once", "sim.once@1", "1", Effect.WRITE, Idempotency.NONE)
+OFTEN = RetryPolicy(max_attempts=20, initial_ms=20, factor=1.5, max_ms=300, jitter=Jitter.FULL)
+TRIES_MAX = 6
+"""An attempt with a higher number succeeds."""
 
 
 class Fate(Enum):
     SUCCEEDS = 1
     FAILS = 2
     TRIES = 3
+    FIRST = 4
+    """Succeeds at its first attempt alone: whether it does depends on who was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class SimFlow:
     plan: Plan
     fates: Mapping[str, Fate]
-    outcome: RunStatus
+    child: "SimFlow | None" = field(default=None, repr=False)
 
-    def fails(self, run: str, step: StepKey, attempt: int) -> bool:
-        fate = self.fates[step_of(step)[0]]
-        if fate is Fate.TRIES:
-            return stable_hash(run, step, str(attempt))[0] < 110
-        return fate is Fate.FAILS
+    @property
+    def outcome(self) -> RunStatus:
+        return self.expected({})
+
+    def expected(self, ended: Mapping[str, StepStatus]) -> RunStatus:
+        """What a run comes to in which these steps ended so, as they may."""
+        outcomes = {
+            name: ended.get(name) or _outcome_of(step, self.fates[name], self.child)
+            for name, step in self.plan.steps.items()
+        }
+        return _expected(self.plan, outcomes)
+
+    def depends_on_faults(self, step: str) -> bool:
+        return self.fates[step] is Fate.FIRST
+
+    def may_be_unknown(self, step: str) -> bool:
+        """What is called once at most; and what fails for good while a call before it, of an
+        executor that is gone, may have acted."""
+        action = self.plan.steps[step].uses
+        fails = self.fates[step] in (Fate.FAILS, Fate.FIRST)
+        return action == ONCE or (action == KEYED and fails)
+
+    def answer(self, run: str, step: StepKey, attempt: int) -> Word | None:
+        """How this attempt's call goes; None for a success."""
+        name = step_of(step)[0]
+        fate, action = self.fates[name], self.plan.steps[name].uses
+        if fate is Fate.FAILS or (fate is Fate.FIRST and attempt > 1):
+            return Word.PERMANENT
+        if fate is Fate.FIRST:
+            return None
+        if fate is Fate.SUCCEEDS or attempt > TRIES_MAX:
+            return None
+        drawn = stable_hash(run, step, str(attempt))[0]
+        if action is KEYED and drawn < 60:
+            return Word.SILENCE
+        return Word.RETRY if drawn < 110 else None
 
 
 def random_flow(chance: random.Random, number: int, child: SimFlow | None) -> SimFlow:
     """`child` is a flow that sub-flow steps may start; without one there are none."""
     steps: dict[str, PlanStep] = {}
     fates: dict[str, Fate] = {}
-    outcomes: dict[str, StepStatus] = {}
     for index in range(chance.randint(1, 7)):
         name = f"s{index}"
         step = _random_step(chance, name, index, tuple(steps.values()), child)
-        fate = chance.choices(list(Fate), [6, 1, 3])[0]
+        acts = step.uses in (KEYED, ONCE)
+        fate = chance.choices(list(Fate), [6, 1, 3, 3 if acts and child is not None else 0])[0]
         steps[name], fates[name] = step, fate
-        outcomes[name] = _outcome_of(step, fate, child)
-    plan = _plan(number, steps)
-    return SimFlow(plan, fates, _expected(plan, outcomes))
+    return SimFlow(_plan(number, steps), fates, child)
 
 
 def _random_step(
@@ -101,8 +139,14 @@ def _random_step(
 
 
 def _shaped(chance: random.Random, bare: PlanStep, child: SimFlow | None) -> PlanStep:
-    """An echo, a fan-out of echoes, or a step of another kind."""
-    shape = chance.choices(["echo", "wait", "set", "each", "child"], [10, 2, 2, 2, 2])[0]
+    """An echo, a call that acts outside, a fan-out of either, or a step of another kind."""
+    shapes = ["echo", "keyed", "once", "wait", "set", "each", "child"]
+    shape = chance.choices(shapes, [6, 5, 3, 2, 2, 2, 2])[0]
+    if shape == "keyed":
+        return replace(bare, uses=KEYED)
+    if shape == "once" and child is not None:
+        # Not in sub-flows, whose outcome is counted on.
+        return replace(bare, uses=ONCE)
     if shape == "wait":
         wait = Wait(for_ms=chance.randint(1, 300))
         return replace(bare, kind=StepKind.WAIT, uses=None, wait=wait)
@@ -111,7 +155,7 @@ def _shaped(chance: random.Random, bare: PlanStep, child: SimFlow | None) -> Pla
     if shape == "each":
         items = parse_expression("inputs.list")
         foreach = Foreach(items, "item", max_parallel=chance.randint(1, 3))
-        return replace(bare, foreach=foreach)
+        return replace(bare, foreach=foreach, uses=chance.choice((ECHO, KEYED)))
     if shape == "child" and child is not None:
         action = Action(
             UsesKind.FLOW, child.plan.flow, "flow/child@1", child.plan.hash, Effect.NONE

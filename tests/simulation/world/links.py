@@ -28,6 +28,8 @@ from headrace_worker.messages import (
 )
 
 DELAY_MS_MAX = 8
+LATE, LATE_MS_MAX = 0.1, 900
+DOUBLED = 0.3
 
 
 @dataclass(slots=True)
@@ -35,14 +37,18 @@ class Network:
     """Chance of the campaign, and how bad the network is at the moment."""
 
     chance: random.Random
-    doubled: float = 0.0
+    doubled: bool = False
+    late: bool = False
     doubles: int = 0
+    late_results: int = 0
 
     def delay_s(self) -> float:
+        if self.late and self.chance.random() < LATE:
+            return self.chance.randrange(DELAY_MS_MAX, LATE_MS_MAX) / 1_000
         return self.chance.randrange(1, DELAY_MS_MAX) / 1_000
 
     def copies(self) -> int:
-        if self.chance.random() < self.doubled:
+        if self.doubled and self.chance.random() < DOUBLED:
             self.doubles += 1
             return 2
         return 1
@@ -118,7 +124,8 @@ class Link:
         """In order per direction, never on a broken stream."""
         loop = asyncio.get_running_loop()
         at_s = max(self._earliest_s[direction], loop.time() + self.network.delay_s())
-        self._earliest_s[direction] = at_s
+        # Timers of one and the same time are in no order.
+        self._earliest_s[direction] = at_s + 1e-6
 
         def arrive() -> None:
             if not self.broken:
@@ -173,6 +180,7 @@ class _Answer:
         self._link.send_acknowledgement(self._attempt.key, owned.epoch)
 
     def rejected(self, rejection: Rejection, partition: int, epoch: int) -> None:
+        self._link.network.late_results += rejection.reason is Reason.LATE
         if rejection.reason is not Reason.OUT_OF_ORDER:
             self._link.send_acknowledgement(self._attempt.key, epoch)
 

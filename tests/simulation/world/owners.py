@@ -2,52 +2,80 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace_runtime.eventlog.port import Appended, Batch, Entry, EventLog, LogDescription
 from headrace_runtime.telemetry import Level, Logger
+from headrace_scheduler.app.ports import Snapshot, SnapshotChange
 from headrace_scheduler.assembly import Engine, EnginePorts, assemble
+from tests.simulation.world.effects import OwnerRows, RowStore
 from tests.simulation.world.parts import (
     LeaseTable,
     SimCatalogue,
     SimClock,
     SimLeases,
-    SimRows,
     SimSnapshots,
 )
+from tests.simulation.world.rules import ALL_RULES, SafetyRules
 
 SNAPSHOT_MS = 400
 
 
-class HostLog:
-    """The log as one host reaches it: while the host is frozen its calls stand still, and go on
-    where they were when it thaws, which is what a zombie does."""
+class Gate:
+    """While its host is frozen, whatever it does stands still, and goes on where it was when the
+    host thaws, which is what a zombie does."""
 
-    def __init__(self, log: EventLog) -> None:
-        self._log = log
+    def __init__(self, at_point: Callable[[str], None]) -> None:
         self._thawed = asyncio.Event()
         self._thawed.set()
-        self.frozen_appends = 0
+        self._at_point = at_point
+        self._dead = False
+
+    def end(self) -> None:
+        """Nothing of this life passes any more, whatever task it runs in."""
+        self._dead = True
+        self._thawed.clear()
 
     def freeze(self) -> None:
         self._thawed.clear()
 
     def thaw(self) -> None:
-        self._thawed.set()
+        if not self._dead:
+            self._thawed.set()
+
+    async def passed(self) -> None:
+        await self._thawed.wait()
+
+    async def reached(self, point: str) -> None:
+        """Where the world may end or stop the process. A crash ends the task that is here."""
+        if not self._dead:
+            self._at_point(point)
+        await asyncio.sleep(0)
+        await self._thawed.wait()
+
+
+class HostLog:
+    """The log as one host reaches it."""
+
+    def __init__(self, log: EventLog, gate: Gate) -> None:
+        self._log = log
+        self._gate = gate
 
     async def describe(self) -> LogDescription:
         return await self._log.describe()
 
     async def claim(self, partition: int, record: bytes) -> int:
-        await self._thawed.wait()
-        return await self._log.claim(partition, record)
+        await self._gate.passed()
+        epoch = await self._log.claim(partition, record)
+        await self._gate.reached("claim landed")
+        return epoch
 
     async def append(self, batches: Sequence[Batch]) -> Sequence[Appended]:
-        if not self._thawed.is_set():
-            self.frozen_appends += 1
-        await self._thawed.wait()
-        return await self._log.append(batches)
+        await self._gate.reached("append sent")
+        appended = await self._log.append(batches)
+        await self._gate.reached("append landed")
+        return appended
 
     async def read(self, partition: int, offset: int, limit: int) -> Sequence[Entry]:
         return await self._log.read(partition, offset, limit)
@@ -67,16 +95,35 @@ class HostLog:
         await asyncio.sleep(0)
 
 
+class HostSnapshots:
+    """The snapshot store as one host reaches it."""
+
+    def __init__(self, store: SimSnapshots, gate: Gate) -> None:
+        self._store = store
+        self._gate = gate
+
+    async def load(self, partition: int) -> Snapshot | None:
+        return await self._store.load(partition)
+
+    async def save(self, change: SnapshotChange) -> bool:
+        await self._gate.reached("checkpoint sent")
+        saved = await self._store.save(change)
+        await self._gate.reached("checkpoint written")
+        return saved
+
+
 @dataclass(slots=True)
 class Shared:
-    """What all hosts share: the log, the snapshots, the leases, the catalogue."""
+    """What all hosts share: the log, the snapshots, the leases, the rows, the catalogue."""
 
     log: EventLog
     description: LogDescription
     snapshots: SimSnapshots
     leases: LeaseTable
+    rows: RowStore
     catalogue: SimCatalogue
     chance: random.Random
+    rules: SafetyRules = ALL_RULES
     said: list[str] = field(default_factory=list[str])
 
 
@@ -90,10 +137,12 @@ class OwnerHost:
     skew_ms: int = 0
     lives: int = 0
     engine: Engine | None = None
-    log: HostLog | None = None
+    clock: SimClock = field(default_factory=SimClock)
     leases: SimLeases | None = None
     frozen: bool = False
     on_life: Callable[["OwnerHost"], None] = lambda host: None
+    on_point: Callable[["OwnerHost", str], None] = lambda host, point: None
+    _gate: Gate | None = None
     _tasks: list[asyncio.Task[None]] = field(default_factory=list[asyncio.Task[None]])
 
     @property
@@ -104,26 +153,26 @@ class OwnerHost:
         shared = self.shared
         self.lives += 1
         self.frozen = False
-        self.log = HostLog(shared.log)
+        gate = self._gate = Gate(lambda point: self.on_point(self, point))
         self.leases = SimLeases(shared.leases, self.owner, self.share)
+        self.clock = SimClock(self.skew_ms)
         chance = shared.chance
         self.engine = assemble(
             EnginePorts(
-                log=self.log,
+                log=HostLog(shared.log, gate),
                 description=shared.description,
                 catalogue=shared.catalogue,
-                snapshots=shared.snapshots,
-                rows=SimRows(),
-                clock=SimClock(self.skew_ms),
+                snapshots=HostSnapshots(shared.snapshots, gate),
+                rows=OwnerRows(shared.rows, gate.passed, gate.reached),
+                clock=self.clock,
                 tokens=lambda: chance.getrandbits(63),
                 unique=lambda: chance.randbytes(10),
                 nonce=lambda: chance.randbytes(16),
-                logger=Logger(
-                    self.owner, Level.WARNING, write=self._say, clock=SimClock(self.skew_ms)
-                ),
+                logger=Logger(self.owner, Level.WARNING, write=self._say, clock=self.clock),
                 owner=self.owner,
                 snapshot_interval_ms=SNAPSHOT_MS,
-            )
+            ),
+            shared.rules.engine,
         )
         loop = asyncio.get_running_loop()
         self._tasks = [
@@ -134,29 +183,41 @@ class OwnerHost:
         ]
         self.on_life(self)
 
-    async def crash(self) -> None:
-        """Everything in memory is gone; what is under way to the log may or may not land."""
+    def fall(self) -> Awaitable[object] | None:
+        """Everything in memory is gone at once; what is under way to the log may or may not land.
+        Answers what is left to wait for, None if there was no life to end."""
         engine = self.engine
         if engine is None:
-            return
+            return None
         self.engine = None
+        if self._gate is not None:
+            self._gate.end()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         engine.dispatch.close_all()
-        await engine.background.close()
+        return asyncio.gather(*self._tasks, engine.background.close(), return_exceptions=True)
+
+    async def crash(self) -> None:
+        left = self.fall()
+        if left is not None:
+            await left
 
     def freeze(self) -> None:
-        if self.engine is not None and self.log is not None and self.leases is not None:
+        if self.engine is not None and self._gate is not None and self.leases is not None:
             self.frozen = True
             self.leases.thawed.clear()
-            self.log.freeze()
+            self._gate.freeze()
 
     def thaw(self) -> None:
-        if self.frozen and self.log is not None and self.leases is not None:
+        if self.frozen and self._gate is not None and self.leases is not None:
             self.frozen = False
             self.leases.thawed.set()
-            self.log.thaw()
+            self._gate.thaw()
+
+    def jump(self, by_ms: int) -> None:
+        """The host's clock is set anew, by this much."""
+        self.skew_ms += by_ms
+        self.clock.skew_ms = self.skew_ms
 
     def failed_tasks(self) -> list[BaseException]:
         """A loop that ended by an exception is a bug, whatever the campaign did."""

@@ -17,7 +17,7 @@ LEASE_S = 1.5
 
 
 class SimClock:
-    """A host's clock: the loop's time, off by `skew_ms`."""
+    """A host's clock: the loop's time, off by `skew_ms`, which may jump."""
 
     def __init__(self, skew_ms: int = 0) -> None:
         self.skew_ms = skew_ms
@@ -53,7 +53,7 @@ class SimCatalogue:
 
 
 class SimRows:
-    """Transforms have no effect rows; closing one finds nothing there."""
+    """Of a world in which nothing acts outside: closing a row finds nothing there."""
 
     async def close(
         self, tenant: TenantId, run: RunId, step: StepKey, fallback: int, attempt: int
@@ -75,6 +75,18 @@ class SimSnapshots:
     def __init__(self) -> None:
         self._partitions: dict[int, _Stored] = {}
         self.refused = 0
+        self.failing = False
+
+    def is_newer(self, checkpoint: Checkpoint, stored: Checkpoint) -> bool:
+        return checkpoint.offset > stored.offset
+
+    def rows_to_delete(self, change: SnapshotChange) -> Sequence[RunId]:
+        return change.ended
+
+    def offset_of(self, partition: int) -> int:
+        """Of its checkpoint, -1 without one: what lies below may be deleted once archived."""
+        stored = self._partitions.get(partition)
+        return stored.checkpoint.offset if stored is not None else -1
 
     async def load(self, partition: int) -> Snapshot | None:
         await asyncio.sleep(0.001)
@@ -85,9 +97,11 @@ class SimSnapshots:
 
     async def save(self, change: SnapshotChange) -> bool:
         await asyncio.sleep(0.002)
+        if self.failing:
+            raise OSError("the snapshot store is away")
         number = change.checkpoint.partition
         stored = self._partitions.get(number)
-        if stored is not None and stored.checkpoint.offset >= change.checkpoint.offset:
+        if stored is not None and not self.is_newer(change.checkpoint, stored.checkpoint):
             self.refused += 1
             return False
         before = stored or _Stored(change.checkpoint)
@@ -96,7 +110,7 @@ class SimSnapshots:
             kept = after.runs.get(row.run)
             first = kept.first_offset if kept is not None else row.first_offset
             after.runs[row.run] = replace(row, first_offset=first)
-        for run in change.ended:
+        for run in self.rows_to_delete(change):
             after.runs.pop(run, None)
         after.keys.update(change.new_start_keys)
         self._partitions[number] = after

@@ -13,14 +13,18 @@ from headrace_core.log.filter import LogFilter
 from headrace_core.partition.events import PartitionEvent
 from headrace_core.run.events import RunEvent
 from headrace_core.workflow.plan import Plan
+from headrace_executor.domain.effect_flow import Word
 from headrace_runtime.eventlog.memory import MemoryLog, StaleAppend
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Rejection
-from tests.simulation.world.executor import SimExecutor
+from tests.simulation.world.effects import FarSide, RowStore
+from tests.simulation.world.executor import Duties, SimExecutor
+from tests.simulation.world.flows import ECHO
 from tests.simulation.world.links import Link, Network
 from tests.simulation.world.owners import OwnerHost, Shared
 from tests.simulation.world.parts import LeaseTable, SimCatalogue, SimSnapshots
+from tests.simulation.world.rules import RowRules
 
 TENANT = TenantId("acme")
 LOG_ID = b"small-world-logs"
@@ -58,9 +62,11 @@ class SmallWorld:
         self.leases = LeaseTable(PARTITIONS)
         self.snapshots = SimSnapshots()
         self.host: OwnerHost | None = None
-        self.executor = SimExecutor(
-            ExecutorId("executor"), Network(self.chance), lambda run, step, attempt: False
-        )
+        self.rows = RowStore(RowRules())
+        self.network = Network(self.chance)
+        self.answer: Word | None = None
+        duties = Duties(lambda task: ECHO, lambda task: self.answer, self.rows, FarSide())
+        self.executor = SimExecutor(ExecutorId("executor"), self.chance, duties)
 
     async def start(self) -> None:
         shared = Shared(
@@ -68,6 +74,7 @@ class SmallWorld:
             await self.log.describe(),
             self.snapshots,
             self.leases,
+            self.rows,
             self.catalogue,
             self.chance,
         )
@@ -165,7 +172,7 @@ class SmallWorld:
             self.executor.name,
             host.engine,
             LOG_ID,
-            self.executor.network,
+            self.network,
             self.executor.receive,
         )
         self.executor.connect(link)

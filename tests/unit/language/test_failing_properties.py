@@ -168,7 +168,7 @@ def statuses_by_order(seed: int, order: int) -> tuple[RunStatus, dict[str, StepS
         if ready and (not timers or chance.random() < 0.7):
             key = StepKey(chance.choice(ready))
             attempt = run.state.steps[key].attempt + 1
-            if flow.fails(RUN, key, attempt):
+            if flow.answer(RUN, key, attempt) is not None:
                 run.fail(key)
             else:
                 run.succeed(key)

@@ -4,6 +4,7 @@ tests and in the simulator."""
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headrace_core.log.filter import LogFilter
 from headrace_runtime.clock import Clock
 from headrace_runtime.eventlog.port import EventLog, LogDescription
 from headrace_runtime.telemetry import Logger
@@ -45,6 +46,20 @@ class EnginePorts:
     snapshot_interval_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineParts:
+    """What the parts are made of that hold a safety rule each. No setting leads here: a simulator
+    puts a part without its rule in the place of one of them, to prove that it would notice."""
+
+    log_filter: Callable[[bytes], LogFilter] = LogFilter
+    turns: type[Turns] = Turns
+    appending: type[Appending] = Appending
+    loop: type[Loop] = Loop
+
+
+WHOLE = EngineParts()
+
+
 @dataclass(frozen=True, slots=True)
 class Engine:
     loop: Loop
@@ -55,19 +70,19 @@ class Engine:
     assigning: Assigning
 
 
-def assemble(ports: EnginePorts) -> Engine:
+def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
     log, clock, logger = ports.log, ports.clock, ports.logger
     timers = Timers()
     assigning = Assigning(ports.tokens)
     background = Background(ports.catalogue, ports.rows, clock, ports.unique, logger)
-    turns = Turns(ports.catalogue, ports.description.partitions)
+    turns = parts.turns(ports.catalogue, ports.description.partitions)
     inbox = Inbox()
     owned: dict[int, OwnedPartition] = {}
     worker_tasks = WorkerTasks(ports.catalogue, owned, background, inbox.put, logger)
     dispatch = Dispatch(assigning, owned, inbox.put, inbox.wake, logger, worker_tasks)
     performing = Performing(dispatch, background, assigning, logger)
-    appending = Appending(log, ports.catalogue)
-    loop = Loop(inbox, owned, turns, assigning, appending, performing, timers, clock)
+    appending = parts.appending(log, ports.catalogue)
+    loop = parts.loop(inbox, owned, turns, assigning, appending, performing, timers, clock)
     background.submit = inbox.put
     background.owned = owned.get
     recovery = Recovery(
@@ -78,6 +93,7 @@ def assemble(ports: EnginePorts) -> Engine:
         clock,
         ports.nonce,
         ports.owner,
+        parts.log_filter,
     )
     snapshots = Snapshots(ports.snapshots, clock, ports.snapshot_interval_ms, logger)
     ownership = Ownership(

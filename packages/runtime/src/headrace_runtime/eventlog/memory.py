@@ -24,13 +24,17 @@ class StaleAppend(Enum):
 
 
 class Fate(Enum):
-    """What becomes of one append or claim. All but LANDS raise UnclearAppend to the caller."""
+    """What becomes of one append or claim. All but LANDS and DOUBLED raise UnclearAppend to the
+    caller."""
 
     LANDS = auto()
     LOST = auto()
     ACK_LOST = auto()
     DELAYED = auto()
     """Lands right after the next claim of one of its partitions, or at `land_delayed`."""
+    DOUBLED = auto()
+    """Lands, and lands once more: what is between here and the store repeated it by itself. A log
+    that looks at heads refuses the second one; a claim is never doubled."""
 
 
 async def _pass_on() -> None:
@@ -96,13 +100,13 @@ class MemoryLog:
         fate = self._faults.of_claim(partition)
         await self._faults.pause()
         epoch = -1
-        if fate in (Fate.LANDS, Fate.ACK_LOST):
+        if fate in (Fate.LANDS, Fate.DOUBLED, Fate.ACK_LOST):
             epoch = self._claim(partition, record)
         elif fate is Fate.DELAYED:
             late = partial(self._claim, partition, record)
             self._delayed.append(_Delayed(frozenset({partition}), late))
         await self._faults.pause()
-        if fate is Fate.LANDS:
+        if fate in (Fate.LANDS, Fate.DOUBLED):
             return epoch
         raise UnclearAppend(f"the claim of partition {partition} was not acknowledged")
 
@@ -112,8 +116,11 @@ class MemoryLog:
         fate = self._faults.of_append(batches)
         sent = [replace(batch, records=tuple(batch.records)) for batch in batches]
         await self._faults.pause()
-        if fate is Fate.LANDS:
+        if fate in (Fate.LANDS, Fate.DOUBLED):
             appended = self._append(sent)
+            if fate is Fate.DOUBLED:
+                with suppress(Fenced):
+                    self._append(sent)
             await self._faults.pause()
             return appended
         if fate is Fate.ACK_LOST:

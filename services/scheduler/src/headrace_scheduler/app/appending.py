@@ -78,11 +78,13 @@ class Appending:
                 losses.extend(_loss(number, error) for number in writing)
                 break
             for ack in acknowledged:
-                loss = await self._judge(ack, writing[ack.partition])
+                one = writing[ack.partition]
+                loss = await self._judge(ack, one.partition.next_offset)
                 if loss is not None:
                     losses.append(loss)
-                else:
-                    bases[ack.partition] = ack.base_offset
+                    continue
+                bases[ack.partition] = ack.base_offset
+                one.partition.next_offset = ack.base_offset + len(one.records)
             break
         self._place(drafts, bases, {loss.partition for loss in losses})
         return losses
@@ -100,9 +102,8 @@ class Appending:
             one.records.append(record)
         return writing
 
-    async def _judge(self, ack: Appended, one: _Writing) -> Loss | None:
-        """Whether readers will accept what was acknowledged; then the partition moves on."""
-        expected = one.partition.next_offset
+    async def _judge(self, ack: Appended, expected: int) -> Loss | None:
+        """Whether readers will accept what was acknowledged."""
         if ack.base_offset < expected:
             return Loss(ack.partition, f"the log was rewound: {ack.base_offset} < {expected}")
         if ack.base_offset > expected:
@@ -112,7 +113,6 @@ class Appending:
                 return _loss(ack.partition, error)
             if claimed:
                 return Loss(ack.partition, "another owner has claimed the partition")
-        one.partition.next_offset = ack.base_offset + len(one.records)
         return None
 
     def _place(self, drafts: Sequence[Draft], bases: dict[int, int], lost: set[int]) -> None:

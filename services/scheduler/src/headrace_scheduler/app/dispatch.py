@@ -137,6 +137,9 @@ class Dispatch:
     def refused(
         self, session: Session, partition: int, run: RunId, step: StepKey, attempt: int
     ) -> None:
+        # If the partition is not owned just now, the next owner's report decides; what is no longer
+        # under way must not pass there as if it were.
+        self.answered(session, run, step, attempt)
         worker = session.worker
         if worker is None or self._worker_tasks.is_of(worker.tenant, partition, run):
             self._lose(partition, (run, step, attempt))

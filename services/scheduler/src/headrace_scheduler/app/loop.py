@@ -108,14 +108,7 @@ class Loop:
             self._take(self._inbox.pop(), work, now_ms)
         self._assign(work, now_ms)
         if work.drafts:
-            began_s = perf_counter()
-            lost = await self._appending.append(work.drafts)
-            metrics.APPEND_SECONDS.of().observe(perf_counter() - began_s)
-            metrics.TURNS.of().inc(len(work.drafts))
-            for loss in lost:
-                self.give_up(loss)
-            self._performing.perform(work.drafts, self.partitions, self._timers)
-            self.on_committed(self._ends(work.drafts))
+            await self._write_then_perform(work.drafts)
         for rejected in work.rejected:
             self._answer_rejected(rejected)
         self._performing.flush()
@@ -123,6 +116,17 @@ class Loop:
         if len(self._inbox):
             # Streams are read and written by other tasks of this process: let them.
             await asyncio.sleep(0)
+
+    async def _write_then_perform(self, drafts: Sequence[Draft]) -> None:
+        """In this order, always: what is performed cannot be taken back."""
+        began_s = perf_counter()
+        lost = await self._appending.append(drafts)
+        metrics.APPEND_SECONDS.of().observe(perf_counter() - began_s)
+        metrics.TURNS.of().inc(len(drafts))
+        for loss in lost:
+            self.give_up(loss)
+        self._performing.perform(drafts, self.partitions, self._timers)
+        self.on_committed(self._ends(drafts))
 
     def _answer_rejected(self, rejected: Rejected) -> None:
         """What a rejection rests on may stand in this very pass: without it there is no answer."""

@@ -38,7 +38,7 @@ class Performing:
         assigning: Assigning,
         log: Logger,
     ) -> None:
-        self._dispatcher = dispatcher
+        self.dispatcher = dispatcher
         self._background = background
         self._assigning = assigning
         self._log = log
@@ -53,7 +53,7 @@ class Performing:
             self._note_changes(draft)
             for event, lane in draft.assigned:
                 assert draft.run is not None
-                self._dispatcher.dispatch(
+                self.dispatcher.dispatch(
                     Assignment(
                         partition=draft.partition.number,
                         epoch=draft.partition.epoch,
@@ -79,7 +79,7 @@ class Performing:
             case SetTimer() | ArmSchedule():
                 timers.add(partition.number, effect)
             case CancelAttempt():
-                self._dispatcher.cancel(effect.run, effect.step, effect.attempt, effect.executor)
+                self.dispatcher.cancel(effect.run, effect.step, effect.attempt, effect.executor)
             case EvictRun():
                 run = partition.runs.pop(effect.run)
                 if run is not None:
@@ -102,7 +102,7 @@ class Performing:
         self._background.fetch_for(incoming, needed.tenant, needed.missing)
 
     def flush(self) -> None:
-        self._dispatcher.flush()
+        self.dispatcher.flush()
 
     def report_fault(self, failed: DecisionFailed) -> None:
         self._log.error(

@@ -43,6 +43,7 @@ class Recovery:
         clock: Clock,
         nonce: Callable[[], bytes],
         owner: str,
+        log_filter: Callable[[bytes], LogFilter] = LogFilter,
     ) -> None:
         self._log = log
         self._log_id = log_id
@@ -51,6 +52,7 @@ class Recovery:
         self._clock = clock
         self._nonce = nonce
         self._owner = owner
+        self._log_filter = log_filter
 
     async def take_over(self, partition: int) -> OwnedPartition:
         """Claim and fold. Raises Fenced when a newer owner is already known."""
@@ -96,7 +98,7 @@ class Recovery:
     ) -> OwnedPartition:
         """State as of offset `last`, which for a takeover is the own claim."""
         snapshot = await self._snapshots.load(partition)
-        folding = _Folding(partition, self._log_id, snapshot, only)
+        folding = _Folding(partition, self._log_filter(self._log_id), snapshot, only)
         if folding.offset > last:
             raise Fenced(
                 f"partition {partition} has a snapshot above offset {last}: a newer owner is there",
@@ -122,10 +124,10 @@ class _Folding:
     """The fold under way: the filter, the partition's state, its open runs."""
 
     def __init__(
-        self, partition: int, log_id: bytes, snapshot: Snapshot | None, only: RunId | None
+        self, partition: int, log_filter: LogFilter, snapshot: Snapshot | None, only: RunId | None
     ) -> None:
         self._partition = partition
-        self._filter = LogFilter(log_id)
+        self._filter = log_filter
         self._only = only
         self.offset = -1
         self.last_nonce = b""
@@ -137,12 +139,12 @@ class _Folding:
         self._ended: set[RunId] = set()
         self._keys: list[tuple[bytes, StartKey]] = []
         if snapshot is not None:
-            self._begin_at(snapshot, log_id)
+            self._begin_at(snapshot)
         self._checkpoint_offset = self.offset
 
-    def _begin_at(self, snapshot: Snapshot, log_id: bytes) -> None:
+    def _begin_at(self, snapshot: Snapshot) -> None:
         checkpoint = snapshot.checkpoint
-        if checkpoint.log_id != log_id:
+        if checkpoint.log_id != self._filter.log_id:
             raise WrongLog(
                 f"the snapshot of partition {self._partition} belongs to another log: "
                 "this database and this log do not belong together"

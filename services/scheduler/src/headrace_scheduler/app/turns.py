@@ -189,13 +189,9 @@ class Turns:
     def _take_message(
         self, partition: OwnedPartition, incoming: Input, command: cmd.TakeMessage, now_ms: int
     ) -> Draft | Rejected:
-        watermark = partition.state.inboxes.get(command.source, 0)
-        if command.number <= watermark:
-            repeated = Rejection(Reason.REPEATED, "the message was received before")
-            return Rejected(incoming, repeated, partition.epoch)
-        if command.number > watermark + 1:
-            early = Rejection(Reason.OUT_OF_ORDER, f"message {watermark + 1} comes next")
-            return Rejected(incoming, early, partition.epoch)
+        refused = self._judge_number(partition, command)
+        if refused is not None:
+            return Rejected(incoming, refused, partition.epoch)
         message = command.message
         if isinstance(message, pev.ChildStart):
             turn, run = self._new_run(partition, message.run, message.tenant, message.plan, now_ms)
@@ -213,6 +209,17 @@ class Turns:
         else:
             self._guarded(turn, lambda: self._cancel_child(turn, command))
         return Draft(partition, turn, known, [incoming])
+
+    def _judge_number(
+        self, partition: OwnedPartition, command: cmd.TakeMessage
+    ) -> Rejection | None:
+        """Exactly the next one is taken; the watermark is all that tells a repeat."""
+        watermark = partition.state.inboxes.get(command.source, 0)
+        if command.number <= watermark:
+            return Rejection(Reason.REPEATED, "the message was received before")
+        if command.number > watermark + 1:
+            return Rejection(Reason.OUT_OF_ORDER, f"message {watermark + 1} comes next")
+        return None
 
     def _cancel_child(self, turn: RunTurn, command: cmd.TakeMessage) -> None:
         turn.emit_partition(pev.MessageReceived(source=command.source, number=command.number))

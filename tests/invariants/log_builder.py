@@ -19,8 +19,8 @@ from headrace_core.run import events as ev
 from headrace_core.run.freeze import state_hash
 from headrace_core.run.replay import replay
 from headrace_runtime.eventlog.port import Entry
-from tests.chaos.log_facts import LogFacts, gather
-from tests.chaos.witnesses import (
+from tests.invariants.facts import LogFacts, gather
+from tests.invariants.witnesses import (
     EndSeen,
     EventSeen,
     HistorySaid,

@@ -14,11 +14,11 @@ from headrace_core.run import events as ev
 from headrace_core.run.freeze import state_hash
 from headrace_core.run.replay import replay
 from headrace_core.run.status import RUN_TERMINAL
-from tests.chaos.log_facts import LogFacts, Raw, RunFacts, Violation, gather
-from tests.chaos.witnesses import EventSeen, Request, RowSaid, Witnesses
+from tests.invariants.facts import LogFacts, Raw, RunFacts, Violation, gather
+from tests.invariants.witnesses import EventSeen, Request, RowSaid, Witnesses
 
 CLOSING = (ev.StepSucceeded, ev.StepFailed, ev.StepRetryScheduled, ev.StepCancelled)
-UNKNOWN = "unknown_outcome"
+UNKNOWN, TOO_LATE = "unknown_outcome", "timeout.deadline"
 _COUNTED: Mapping[str, type[ev.RunEvent]] = {
     "attempts": ev.StepAssigned,
     "succeeded": ev.StepSucceeded,
@@ -30,7 +30,11 @@ _COUNTED: Mapping[str, type[ev.RunEvent]] = {
 
 def check_campaign(raw: Raw, log_id: bytes, witnesses: Witnesses) -> list[Violation]:
     """Every check; the log's own faults come first."""
-    facts = gather(raw, log_id)
+    return check_facts(gather(raw, log_id), witnesses)
+
+
+def check_facts(facts: LogFacts, witnesses: Witnesses) -> list[Violation]:
+    """The same, of a log that was read already."""
     found = list(facts.violations)
     for check in CHECKS:
         found.extend(check(facts, witnesses))
@@ -51,21 +55,33 @@ def one_terminal_event(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violat
 
 
 def one_verdict_per_attempt(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
-    """An attempt is assigned once, and closed at most once."""
+    """An attempt is assigned once, and closed at most once. A step that is stopped, or too late,
+    between two attempts ends under the number of the last one, which was closed before."""
     for (run, step, attempt), assigned in facts.assignments.items():
         if len(assigned) > 1:
             what = f"attempt {attempt} of {step} in {run} was assigned {len(assigned)} times"
             yield Violation("one verdict per attempt", what, run, facts.told(run))
     for run in facts.runs.values():
-        closed = Counter(
-            (event.step, event.attempt)
-            for _, _, event in run.events()
-            if isinstance(event, CLOSING) and event.attempt
-        )
-        for (step, attempt), count in closed.items():
+        for (step, attempt), count in _verdicts(run).items():
             if count > 1:
                 what = f"attempt {attempt} of {step} in {run.run} has {count} verdicts"
                 yield Violation("one verdict per attempt", what, run.run, run.told())
+
+
+def _verdicts(run: RunFacts) -> Counter[tuple[str, int]]:
+    counts: Counter[tuple[str, int]] = Counter()
+    stopping = False
+    for _, _, event in run.events():
+        stopping = stopping or isinstance(event, ev.RunCancelRequested)
+        if not isinstance(event, CLOSING) or not event.attempt:
+            continue
+        ends = not isinstance(event, ev.StepRetryScheduled)
+        late = isinstance(event, ev.StepFailed) and event.error.type in (UNKNOWN, TOO_LATE)
+        if ends and (stopping or late):
+            counts[event.step, event.attempt] = max(1, counts[event.step, event.attempt])
+        else:
+            counts[event.step, event.attempt] += 1
+    return counts
 
 
 def every_202_started(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:

@@ -9,7 +9,9 @@ from headrace_core.ids import StepKey
 from headrace_core.partition.events import MessageReceived
 from headrace_core.run import events as ev
 from headrace_runtime.eventlog.port import Entry
-from tests.chaos.log_builder import (
+from tests.invariants.checks import check_campaign, in_flight_at
+from tests.invariants.facts import Violation, gather
+from tests.invariants.log_builder import (
     BARE,
     END,
     KEYED,
@@ -26,9 +28,7 @@ from tests.chaos.log_builder import (
     started,
     succeeded,
 )
-from tests.chaos.log_checker import check_campaign, in_flight_at
-from tests.chaos.log_facts import Violation, gather
-from tests.chaos.witnesses import (
+from tests.invariants.witnesses import (
     EventSeen,
     HistorySaid,
     LookedUp,

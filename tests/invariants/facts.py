@@ -20,7 +20,7 @@ from headrace_core.run.apply import apply_turn
 from headrace_core.run.replay import StoredTurn
 from headrace_core.run.state import RunState
 from headrace_runtime.eventlog.port import Entry
-from tests.chaos.witnesses import AttemptKey
+from tests.invariants.witnesses import AttemptKey
 
 Raw = Mapping[int, Sequence[Entry]]
 EVIDENCE_EVENTS = 40

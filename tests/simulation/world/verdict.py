@@ -1,0 +1,164 @@
+"""The verdict on a campaign: what its witnesses saw against what the log says."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from headrace_core.ids import RunId, step_of
+from headrace_core.run import events as ev
+from headrace_core.run.state import RunState
+from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
+from headrace_runtime.eventlog.port import Entry
+from headrace_worker.messages import Task
+from tests.invariants.checks import check_facts
+from tests.invariants.facts import LogFacts, RunFacts, gather
+from tests.invariants.witnesses import (
+    HistorySaid,
+    Request,
+    StartAnswered,
+    TaskAccepted,
+    Witnesses,
+)
+from tests.simulation.world.clients import ClientSays
+from tests.simulation.world.flows import SimFlow
+
+UNKNOWN = "unknown_outcome"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """`said` is what the owners' own logs say."""
+
+    raw: Mapping[int, Sequence[Entry]]
+    log_id: bytes
+    flows: Mapping[str, SimFlow]
+    clients: Sequence[ClientSays]
+    tasks: Sequence[tuple[str, Task]]
+    requests: Sequence[Request]
+    states: Sequence[HistorySaid]
+    said: Sequence[str]
+
+
+def judge(observed: Observed) -> Counter[str]:
+    """Raises AssertionError with everything that is broken; answers what was seen."""
+    facts = gather(observed.raw, observed.log_id)
+    witnesses = Witnesses(
+        starts=[StartAnswered(one.run, one.run) for one in observed.clients if one.started],
+        requests=observed.requests,
+        tasks=[_accepted(executor, task) for executor, task in observed.tasks],
+        states=observed.states,
+    )
+    violations = [str(violation) for violation in check_facts(facts, witnesses)]
+    violations += _told(observed, facts)
+    assert not violations, "\n".join(violations[:5])
+    return _seen(observed, facts)
+
+
+def _accepted(executor: str, task: Task) -> TaskAccepted:
+    attempt = task.attempt
+    return TaskAccepted(
+        partition=attempt.partition,
+        epoch=attempt.epoch,
+        offset=task.offset,
+        run=attempt.run,
+        step=attempt.step,
+        attempt=attempt.number,
+        token=attempt.token,
+        executor=executor,
+    )
+
+
+def _told(observed: Observed, facts: LogFacts) -> list[str]:
+    """Each client got its answers, and each run came to what its plan computes."""
+    found: list[str] = []
+    for client in observed.clients:
+        if not client.started:
+            found.append(f"the client of {client.run} never got its answer")
+            continue
+        run = facts.runs.get(client.run)
+        if run is not None and client.cancelled:
+            found += _ended_as(run, run.state, RunStatus.CANCELLED)
+    asked = {client.run for client in observed.clients if client.asked_to_cancel}
+    found += [
+        fault
+        for run in facts.runs.values()
+        if not (root_of(facts, run.run) in asked and _is_cancelled(run))
+        for fault in _outcome_faults(observed, run)
+    ]
+    return found
+
+
+def _is_cancelled(run: RunFacts) -> bool:
+    return any(isinstance(event, ev.RunCancelRequested) for _, _, event in run.events())
+
+
+def root_of(facts: LogFacts, run: RunId) -> RunId:
+    started = facts.runs[run].started
+    while started is not None and started.parent is not None:
+        run = started.parent.run
+        started = facts.runs[run].started if run in facts.runs else None
+    return run
+
+
+def _outcome_faults(observed: Observed, run: RunFacts) -> list[str]:
+    started = run.started
+    if started is None:
+        return [f"run {run.run} has no start"]
+    flow, unknown = observed.flows[started.flow], _unknown_steps(run)
+    wrongly = [step for step in unknown if not flow.may_be_unknown(step)]
+    if wrongly:
+        return [f"steps {wrongly} of {run.run} can be repeated, and end as unknown"]
+    return _ended_as(run, run.state, flow.expected(_as_logged(run, flow, unknown)))
+
+
+def _as_logged(run: RunFacts, flow: SimFlow, unknown: frozenset[str]) -> Mapping[str, StepStatus]:
+    steps = run.state.steps if run.state is not None else {}
+    return {
+        key: step.status
+        for key, step in steps.items()
+        if step.status in (StepStatus.SUCCEEDED, StepStatus.FAILED)
+        and step_of(key)[1] is None
+        and (key in unknown or flow.depends_on_faults(key))
+    }
+
+
+def _unknown_steps(run: RunFacts) -> frozenset[str]:
+    return frozenset(
+        step_of(event.step)[0]
+        for _, _, event in run.events()
+        if isinstance(event, ev.StepFailed) and event.error.type == UNKNOWN
+    )
+
+
+def _ended_as(run: RunFacts, state: RunState | None, expected: RunStatus) -> list[str]:
+    if state is None or state.status is expected:
+        return []
+    steps = [(step.key, step.status.text, step.waiting.text) for step in state.steps.values()]
+    told = "\n    ".join(run.told())
+    return [
+        f"run {run.run} ended {state.status.text}, expected {expected.text}: {steps}\n    {told}"
+    ]
+
+
+def _seen(observed: Observed, facts: LogFacts) -> Counter[str]:
+    said = "\n".join(observed.said)
+    states = [run.state for run in facts.runs.values() if run.state is not None]
+    steps = [step for state in states for step in state.steps.values()]
+    return Counter(
+        {
+            "void record": facts.void,
+            "takeover": facts.claims,
+            "fenced owner": said.count("another owner has claimed") + said.count("is stale"),
+            "start repeated": sum(client.attempts > 1 for client in observed.clients),
+            "run cancelled": sum(client.cancelled for client in observed.clients),
+            "lost attempt": sum(step.lost for step in steps),
+            "unknown outcome": sum(len(_unknown_steps(run)) for run in facts.runs.values()),
+            "step cancelled": sum(step.status is StepStatus.CANCELLED for step in steps),
+            "child run": sum(state.parent is not None for state in states),
+            "parked": said.count("run parked"),
+            "terminal": sum(state.status in RUN_TERMINAL for state in states),
+            "state compared": len(observed.states),
+            "effect": sum(request.performed for request in observed.requests),
+            "repeated call": sum(not request.performed for request in observed.requests),
+        }
+    )
