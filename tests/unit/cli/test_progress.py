@@ -80,6 +80,31 @@ def test_a_fan_out_says_every_tenth_how_far_it_is_and_names_failed_items() -> No
     ]
 
 
+def test_steps_of_groups_and_passes_have_lines_and_those_of_items_only_what_matters() -> None:
+    error = {"type": "x.y", "message": "no"}
+    events = [
+        event(1, "GroupOpened", 0, step="sync"),
+        event(2, "StepSucceeded", 1, step="sync/read"),
+        event(3, "PassStarted", 2, step="poll", number=2),
+        event(4, "ItemsExpanded", 3, step="each", count=2),
+        event(5, "StepReady", 4, step="each[0]/read", edges=[]),
+        event(6, "ApprovalRequested", 5, step="each[0]/ask"),
+        event(7, "StepFailed", 6, step="each[0]/read", error=error),
+        event(8, "StepFailed", 7, step="each[0]", error=error),
+    ]
+    said = [line.split(maxsplit=2)[2] for line in lines_of(events)]
+    assert [one.split("  ", 1)[0] for one in said] == [
+        "sync/read",
+        "poll",
+        "each",
+        "each[0]/ask",
+        "each[0]/read",
+        "each[0]",
+        "each",
+    ]
+    assert said[1].endswith("pass 2")
+
+
 def test_an_approval_says_with_which_command_it_is_decided() -> None:
     asked = event(2, "ApprovalRequested", 0, step="ask")
     assert lines_of([LIFE[0], asked])[-1].endswith(

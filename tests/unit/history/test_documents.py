@@ -195,6 +195,42 @@ def test_a_fan_out_shows_counts_and_errors_and_not_every_item() -> None:
     }
 
 
+def test_groups_and_passes_say_how_far_they_are_and_their_steps_stand_under_their_address() -> None:
+    sync, poll = StepKey("sync"), StepKey("poll")
+    document = shown(
+        [
+            (
+                started(),
+                ready("sync"),
+                ev.GroupOpened(step=sync, due_ms=START_MS + 5_000),
+                ready("sync/read"),
+                ready("poll"),
+                ev.PassStarted(step=poll, number=1),
+            ),
+            (
+                ev.StepSucceeded(step=StepKey("sync/read"), output=sealed(1)),
+                ev.StepSucceeded(step=StepKey("poll#1"), output=sealed(2)),
+                ev.PassStarted(step=poll, number=2),
+            ),
+        ]
+    )
+    steps = document["steps"]
+    assert set(steps) == {"sync", "sync/read", "poll", "poll#2"}
+    assert steps["sync"]["steps"] == {"decided": 1, "ended": 1}
+    assert steps["sync"]["waiting"] == "steps"
+    assert steps["poll"]["passes"] == 2
+    assert steps["poll"]["output"] == 2, "of the pass before"
+    assert [wait["kind"] for wait in steps["poll"]["waits"]] == ["pass", "pass"]
+
+
+def test_what_is_inside_of_a_sensitive_group_is_masked_and_an_equal_name_elsewhere_is_not() -> None:
+    payloads = Payloads(RUN, VAULT, frozenset({"sync", "other/read"}))
+    hidden = [StepKey("sync"), StepKey("sync/read"), StepKey("sync[1]#2/read[0]")]
+    assert [payloads.hides(key) for key in hidden] == [True] * 3
+    assert payloads.hides(StepKey("other[1]/read"))
+    assert not payloads.hides(StepKey("read"))
+
+
 def test_a_ready_step_says_for_which_workers_lane_it_waits() -> None:
     waiting: list[Turn] = [(started(sealed({})), ready("fetch"))]
     document = shown(waiting, fetch=["resize@1"], other=["resize@1"])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -169,7 +170,7 @@ def approve(
     """Decide an approval that a run waits for; the first decision counts."""
     decision = "rejected" if reject else "approved"
     body: dict[str, Any] = {"decision": decision, "comment": comment}
-    answer = session.as_tenant().post(f"/v1/runs/{run}/approvals/{step}", body)
+    answer = session.as_tenant().post(f"/v1/runs/{run}/approvals/{quote(step, safe='')}", body)
     if session.console.as_json:
         session.console.answer_json(answer)
     else:

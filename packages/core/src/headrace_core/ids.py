@@ -5,13 +5,16 @@ day of its effect rows, without asking anybody.
 """
 
 import hashlib
+import re
+from collections.abc import Iterator
 from typing import NewType
 
 RunId = NewType("RunId", str)
 TenantId = NewType("TenantId", str)
 StepKey = NewType("StepKey", str)
-"""Address of a step inside its run: `fetch`, or `read[17]` for item 17 of the fan-out `read`. What
-undoes it has an address of its own, `fetch:compensate`."""
+"""Address of a step inside its run: `fetch`, `read[17]` for item 17 of the fan-out `read`,
+`poll#2` for the second pass of a repeated step, `sync/read` for a step of the group `sync`. They
+nest: `sync[3]#2/read[17]`. What undoes a step has an address of its own, `fetch:compensate`."""
 ExecutorId = NewType("ExecutorId", str)
 """Drawn at each start of an executor process; a restarted executor is another one."""
 PlanHash = NewType("PlanHash", str)
@@ -25,6 +28,7 @@ DAY_MS = 86_400_000
 _COMPENSATE = ":compensate"
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _DIGIT = {letter: value for value, letter in enumerate(_ALPHABET)}
+_MARKS = re.compile(r"[\[#:]")
 _PREFIX = "run_"
 _SLOT_AT, _DAY_AT, _UNIQUE_AT = 4, 6, 10
 _LENGTH = 26
@@ -82,12 +86,65 @@ def item_key(step: StepKey, index: int) -> StepKey:
     return StepKey(f"{step}[{index}]")
 
 
-def step_of(key: StepKey) -> tuple[str, int | None]:
-    """The plan's step and the item index of a step key: `read[17]` -> ("read", 17)."""
-    if not key.endswith("]"):
-        return key, None
+def pass_key(step: StepKey, number: int) -> StepKey:
+    """Of one pass of a repeated step, numbered from 1."""
+    return StepKey(f"{step}#{number}")
+
+
+def member_key(group: StepKey, step: str) -> StepKey:
+    """Of a step inside a group, or inside one item or pass of a group."""
+    return StepKey(f"{group}/{step}")
+
+
+def owner_of(key: StepKey) -> StepKey | None:
+    """The fan-out of an item, the repeated step of a pass; None for a step itself."""
+    if key[-1:] == "]":
+        return StepKey(key[: key.rindex("[")])
+    mark = key.rfind("#")
+    return StepKey(key[:mark]) if mark > key.rfind("/") and ":" not in key else None
+
+
+def wholes_of(key: StepKey) -> Iterator[StepKey]:
+    """The key itself, then of an item or a pass what that is a part of."""
+    whole: StepKey | None = key
+    while whole is not None:
+        yield whole
+        whole = owner_of(whole)
+
+
+def group_of(key: StepKey) -> StepKey | None:
+    """The group whose step this is, or the item or pass of the group; None at the top."""
+    group, slash, _ = key.rpartition("/")
+    return StepKey(group) if slash else None
+
+
+def item_of(key: StepKey) -> tuple[StepKey, int] | None:
+    """The fan-out and the position of an item: `a/read[17]` -> ("a/read", 17)."""
+    if key[-1:] != "]":
+        return None
     name, _, index = key[:-1].rpartition("[")
-    return name, int(index)
+    return StepKey(name), int(index)
+
+
+def enclosing_items(key: StepKey) -> Iterator[tuple[StepKey, int]]:
+    """The items that something belongs to, itself included, from the inside out."""
+    place: StepKey | None = origin_of(key)
+    while place is not None:
+        item = item_of(place)
+        if item is not None:
+            yield item
+        place = owner_of(place) or group_of(place)
+
+
+def step_path(key: StepKey) -> tuple[str, ...]:
+    """The ids that lead to the step in its plan: `sync[3]#2/read[17]` -> ("sync", "read")."""
+    return tuple(_MARKS.split(part, maxsplit=1)[0] for part in key.split("/"))
+
+
+def step_of(key: StepKey) -> tuple[str, int | None]:
+    """The step and the item index of a step key: `read[17]` -> ("read", 17)."""
+    item = item_of(key)
+    return (key, None) if item is None else item
 
 
 def compensation_key(step: StepKey) -> StepKey:
@@ -106,11 +163,9 @@ def origin_of(key: StepKey) -> StepKey:
 
 
 def name_of(key: StepKey) -> str:
-    """The address without its item: what all items of a fan-out, or their undoing, share."""
-    undone = compensated_by(key)
-    if undone is None:
-        return step_of(key)[0]
-    return compensation_key(StepKey(step_of(undone)[0]))
+    """The address without items and passes: what all of a step, or all its undoing, share."""
+    name = StepKey("/".join(step_path(key)))
+    return name if compensated_by(key) is None else compensation_key(name)
 
 
 def _digits(value: int, width: int) -> str:

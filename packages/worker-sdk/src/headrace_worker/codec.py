@@ -14,6 +14,7 @@ from headrace_worker.messages import (
     Attempt,
     AttemptKey,
     ItemInput,
+    OuterItem,
     Received,
     Result,
     Sending,
@@ -140,6 +141,7 @@ def _task(task: pb.Task) -> Task:
             task.arguments,
             task.idempotency_key,
             task.edited_input,
+            [_new(OuterItem, (one.alias, one.item, one.items)) for one in task.outer_items],
         ),
     )
 

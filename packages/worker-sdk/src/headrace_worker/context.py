@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from headrace_core.ids import origin_of, step_of
+from headrace_core.ids import enclosing_items
 from headrace_worker.errors import OUTPUT_INVALID, TaskError
 from headrace_worker.messages import Task
 
@@ -23,9 +23,10 @@ class Context:
         self.tenant: str = attempt.tenant
         self.run: str = attempt.run
         self.step: str = attempt.step
-        """Address of the step in its run; `read[17]` for an item of a fan-out."""
-        self.item: int | None = step_of(origin_of(attempt.step))[1]
-        """Position in the fan-out's list, from 0."""
+        """Address of the step in its run; `read[17]` for an item of a fan-out, `sync/read` for a
+        step of a group, `poll#2` for the second pass of a repeated step."""
+        self.item: int | None = next((at for _, at in enclosing_items(attempt.step)), None)
+        """Position in the list of the innermost fan-out around, from 0."""
         self.flow: str = task.flow
         self.attempt: int = attempt.number
         """Counts every assignment, also those whose worker was lost."""

@@ -51,6 +51,14 @@ class StepInput(NamedTuple):
     items: Sequence[ItemInput] = ()
 
 
+class OuterItem(NamedTuple):
+    """An item of a fan-out around the step, known under `alias`: position `item` in `items`."""
+
+    alias: str
+    item: int
+    items: Stored
+
+
 class Task(NamedTuple):
     """An attempt to run. `timeout_ms` is 0 for none; `item` is the position in `items`.
 
@@ -77,6 +85,7 @@ class Task(NamedTuple):
     arguments: bytes = b""
     idempotency_key: str = ""
     edited_input: Stored = NOTHING
+    outer_items: Sequence[OuterItem] = ()
 
 
 class Outcome(IntEnum):

@@ -16,6 +16,8 @@ KEYWORDS = "unit/language/test_keywords.py"
 COMPENSATION = "unit/language/test_compensation.py"
 DETACHED = "unit/language/test_detached_flows.py"
 SCHEDULES = "simulation/test_schedules.py"
+REPEATS = "unit/language/test_repeats.py"
+GROUPS = "unit/language/test_groups.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (
@@ -389,6 +391,29 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         KEYWORDS,
         "test_a_manual_start_is_no_firing_and_has_no_time",
     ): ("triggers.*.manual",),
+    (
+        REPEATS,
+        "test_a_step_is_repeated_until_its_condition_holds_and_each_pass_is_logged",
+    ): (
+        "steps.*.repeat",
+        "steps.*.repeat.until",
+    ),
+    (
+        REPEATS,
+        "test_passes_that_never_get_there_fail_the_step_after_the_last_one_allowed",
+    ): ("steps.*.repeat.max",),
+    (
+        REPEATS,
+        "test_a_delay_stands_between_two_passes_and_the_run_waits_meanwhile",
+    ): ("steps.*.repeat.delay",),
+    (
+        GROUPS,
+        "test_a_group_gives_what_its_outputs_say_of_the_steps_inside",
+    ): (
+        "steps.*.group",
+        "steps.*.group.*",
+        "steps.*.outputs",
+    ),
 }
 
 COVERED_BY: Mapping[str, str] = {

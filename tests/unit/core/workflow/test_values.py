@@ -42,8 +42,8 @@ class Recorded:
         self.asked.append(reference)
         return self.steps[reference.step]
 
-    def item(self) -> tuple[str, JsonValue] | None:
-        return self.alias
+    def items(self, wanted: frozenset[str]) -> dict[str, JsonValue]:
+        return {} if self.alias is None else dict([self.alias])
 
 
 def references(template: Any) -> References:

@@ -1,6 +1,7 @@
 """Live progress: events in, changes of the run and its steps out.
 
-Items of a fan-out have no changes of their own, unless they fail: their step says how far it is.
+Items of a fan-out, and what is inside of them, have no changes of their own, unless they fail or
+ask somebody: their step says how far it is.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from headrace_cli.rendering.values import (
     printable,
     time_ms,
 )
-from headrace_core.ids import StepKey, compensation_key, step_of
+from headrace_core.ids import StepKey, compensation_key, enclosing_items, item_of
 
 RUN = "run"
 """Stands in the place of a step where the run itself changes."""
@@ -30,6 +31,10 @@ _RUN_ENDS = {
 }
 _OF_RUN = frozenset({*_RUN_ENDS, "RunSuspended", "RunCompensating"})
 """They may name the step that led to them."""
+
+_ENDS = ("StepSucceeded", "StepFailed", "StepCancelled")
+_WORTH_A_LINE = ("StepFailed", "ApprovalRequested", "ApprovalDecided")
+"""Of an item, and of what is inside of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +79,12 @@ class Progress:
         step = event.get("step") or ""
         if not step or event["kind"] in _OF_RUN:
             return list(self._of_run(event, at_ms))
-        name, index = step_of(StepKey(step))
-        if index is not None and name in self._items:
-            return list(self._of_item(name, step, event, at_ms))
+        item = item_of(StepKey(step))
+        if item is not None and item[0] in self._items and event["kind"] in _ENDS:
+            return list(self._of_item(item[0], step, event, at_ms))
+        one_of_many = any(True for _ in enclosing_items(StepKey(step)))
+        if one_of_many and event["kind"] not in _WORTH_A_LINE:
+            return []
         return list(self._of_step(step, event, at_ms))
 
     def _of_run(self, event: Mapping[str, Any], at_ms: int) -> Iterator[Change]:
@@ -132,17 +140,27 @@ class Progress:
             case "StepSucceeded" | "StepFailed" | "StepCancelled" | "StepSkipped":
                 yield self._ended(step, event, at_ms)
             case _:
+                yield from self._of_whole(step, event, at_ms)
+
+    def _of_whole(self, step: str, event: Mapping[str, Any], at_ms: int) -> Iterator[Change]:
+        """Of a step that consists of passes or of steps."""
+        match event["kind"]:
+            case "PassStarted":
+                self._begun.setdefault(step, at_ms)
+                yield Change(at_ms, step, "running", f"pass {event['number']}")
+            case "GroupOpened":
+                yield Change(at_ms, step, "running", is_minor=True)
+            case "StepStopRequested":
+                yield Change(at_ms, step, "cancelling", error_text(event.get("error")))
+            case _:
                 return
 
     def _of_item(
         self, name: str, item: str, event: Mapping[str, Any], at_ms: int
     ) -> Iterator[Change]:
-        kind = event["kind"]
-        if kind not in ("StepSucceeded", "StepFailed", "StepCancelled"):
-            return
         items = self._items[name]
         items.ended += 1
-        if kind == "StepFailed":
+        if event["kind"] == "StepFailed":
             items.failed += 1
             yield Change(at_ms, item, "failed", error_text(event["error"]))
         tenths = items.ended * 10 // max(1, items.count)

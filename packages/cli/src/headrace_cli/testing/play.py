@@ -10,7 +10,13 @@ from headrace_cli.testing.case_file import Case, Given
 from headrace_cli.testing.engine import TENANT, Engine, Plans
 from headrace_cli.testing.script import Script
 from headrace_core.errors import InvalidInput
-from headrace_core.ids import PlanHash, StepKey, compensated_by, compensation_key, step_of
+from headrace_core.ids import (
+    PlanHash,
+    StepKey,
+    compensated_by,
+    compensation_key,
+    enclosing_items,
+)
 from headrace_core.run.events import (
     RunEvent,
     StepCancelled,
@@ -131,7 +137,11 @@ def _path(events: list[RunEvent]) -> tuple[str, ...]:
         for event in events
         if isinstance(event, StepReady | StepCompensating)
     ]
-    return tuple(dict.fromkeys(step for step in ran if step_of(step)[1] is None))
+    return tuple(
+        dict.fromkeys(
+            step for step in ran if compensated_by(step) or not any(enclosing_items(step))
+        )
+    )
 
 
 def _step(engine: Engine, run: RunState, plan: Plan, name: str) -> StepSeen:

@@ -75,6 +75,13 @@ RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
         step.take_approval_decided,
     ),
     ev.TimerFired: ("timer_fired", step.put_timer_fired, step.take_timer_fired),
+    ev.GroupOpened: ("group_opened", step.put_group_opened, step.take_group_opened),
+    ev.PassStarted: ("pass_started", step.put_pass_started, step.take_pass_started),
+    ev.StepStopRequested: (
+        "step_stop_requested",
+        step.put_step_stop_requested,
+        step.take_step_stop_requested,
+    ),
 }
 PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
     pev.PartitionClaimed: (

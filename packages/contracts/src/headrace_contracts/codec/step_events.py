@@ -267,3 +267,36 @@ def put_timer_fired(to: envelope.RunEvent, event: ev.TimerFired) -> None:
 
 def take_timer_fired(m: pb.TimerFired) -> ev.TimerFired:
     return ev.TimerFired(step=StepKey(m.step))
+
+
+def put_group_opened(to: envelope.RunEvent, event: ev.GroupOpened) -> None:
+    m = to.group_opened
+    m.step = event.step
+    if event.due_ms is not None:
+        m.due_ms = event.due_ms
+
+
+def take_group_opened(m: pb.GroupOpened) -> ev.GroupOpened:
+    due_ms = m.due_ms if m.HasField("due_ms") else None
+    return ev.GroupOpened(step=StepKey(m.step), due_ms=due_ms)
+
+
+def put_pass_started(to: envelope.RunEvent, event: ev.PassStarted) -> None:
+    m = to.pass_started
+    m.step, m.number = event.step, event.number
+
+
+def take_pass_started(m: pb.PassStarted) -> ev.PassStarted:
+    return ev.PassStarted(step=StepKey(m.step), number=m.number)
+
+
+def put_step_stop_requested(to: envelope.RunEvent, event: ev.StepStopRequested) -> None:
+    m = to.step_stop_requested
+    m.step = event.step
+    if event.error is not None:
+        put_error(m.error, event.error)
+
+
+def take_step_stop_requested(m: pb.StepStopRequested) -> ev.StepStopRequested:
+    error = take_error(m.error) if m.HasField("error") else None
+    return ev.StepStopRequested(step=StepKey(m.step), error=error)

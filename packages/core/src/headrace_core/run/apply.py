@@ -8,10 +8,27 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from headrace_core.errors import UnknownEvent
-from headrace_core.ids import StepKey, compensation_key, item_key, step_of
+from headrace_core.ids import (
+    StepKey,
+    compensation_key,
+    group_of,
+    item_key,
+    item_of,
+    owner_of,
+    pass_key,
+)
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
-from headrace_core.run.state import FanOut, ItemOutcome, RunState, StepMemory, StepState
+from headrace_core.run.state import (
+    FanOut,
+    Group,
+    ItemOutcome,
+    Passes,
+    RunState,
+    StepMemory,
+    StepState,
+    Stop,
+)
 from headrace_core.run.status import (
     REPAIRABLE,
     RUN_MOVES,
@@ -79,10 +96,31 @@ def _step(run: RunState, key: StepKey) -> StepState:
     step = run.steps.get(key)
     if step is None:
         step = run.steps[key] = StepState(key)
+        group = _group_around(run, key)
+        if group is not None:
+            group.members.append(key)
         memory = run.repaired.pop(key, None) if run.repaired else None
         if memory is not None:
             step.attempt, step.input, step.repaired = memory.attempt, memory.input, memory.repaired
     return step
+
+
+def _part(run: RunState, key: StepKey) -> None:
+    """An item or a pass is ready as soon as it exists."""
+    part = run.steps[key] = StepState(key)
+    _move_step(run, part, StepStatus.READY)
+    part.ready_ms = part.first_ready_ms = run.time_ms
+
+
+def _group_around(run: RunState, key: StepKey) -> Group | None:
+    """The group whose step this is; None for items, passes and what undoes a step."""
+    if "/" not in key or ":" in key or owner_of(key) is not None:
+        return None
+    outer = group_of(key)
+    assert outer is not None
+    group = run.steps[outer].group
+    assert group is not None, "a step of a group begins when the group is open"
+    return group
 
 
 def _run_started(run: RunState, event: ev.RunStarted) -> None:
@@ -201,6 +239,9 @@ def _end_step(run: RunState, step: StepState, status: StepStatus) -> None:
     _move_step(run, step, status)
     step.ended_ms = run.time_ms
     step.waiting, step.due_ms = WaitingKind.NONE, None
+    group = _group_around(run, step.key)
+    if group is not None:
+        group.ended += 1
 
 
 def _step_succeeded(run: RunState, event: ev.StepSucceeded) -> None:
@@ -210,17 +251,25 @@ def _step_succeeded(run: RunState, event: ev.StepSucceeded) -> None:
     step.error = event.error
     if event.compensable:
         run.compensable.append(step.key)
-    _close_item(run, step)
+    _close_part(run, step)
 
 
 def _step_failed(run: RunState, event: ev.StepFailed) -> None:
     step = _step(run, event.step)
     _end_step(run, step, StepStatus.FAILED)
     step.error = event.error
-    if step_of(step.key)[1] is not None:
-        _close_item(run, step)
-    elif not event.handled and run.first_failed is None and run.failure is None:
-        run.first_failed = step.key
+    if owner_of(step.key) is not None:
+        _close_part(run, step)
+    elif not event.handled:
+        _count_failure(run, step.key)
+
+
+def _count_failure(run: RunState, key: StepKey) -> None:
+    group = _group_around(run, key)
+    if group is not None:
+        group.failed = group.failed or key
+    elif run.failure is None:
+        run.first_failed = run.first_failed or key
 
 
 def _step_skipped(run: RunState, event: ev.StepSkipped) -> None:
@@ -232,7 +281,7 @@ def _step_skipped(run: RunState, event: ev.StepSkipped) -> None:
 def _step_cancelled(run: RunState, event: ev.StepCancelled) -> None:
     step = _step(run, event.step)
     _end_step(run, step, StepStatus.CANCELLED)
-    _close_item(run, step)
+    _close_part(run, step)
 
 
 def _step_compensating(run: RunState, event: ev.StepCompensating) -> None:
@@ -254,7 +303,7 @@ def _step_noted(run: RunState, event: ev.StepNoted) -> None:
 def _step_repaired(run: RunState, event: ev.StepRepaired) -> None:
     assert run.status is RunStatus.SUSPENDED, "only a suspended run is repaired"
     key = event.step
-    before, kept = run.steps.pop(key, None), run.repaired.get(key)
+    before, kept = run.steps.get(key), run.repaired.get(key)
     has_failed = before is not None and before.status is StepStatus.FAILED
     assert event.failed == has_failed, "the event says what was repaired"
     if before is not None:
@@ -263,26 +312,45 @@ def _step_repaired(run: RunState, event: ev.StepRepaired) -> None:
             run.active -= 1
         if run.first_failed == key:
             run.first_failed = None
+        _forget(run, before)
     last = before or kept
     attempt, repaired, edited = (last.attempt, last.repaired, last.input) if last else (0, 0, b"")
     run.repaired[key] = StepMemory(attempt, repaired + 1, event.input or Stored(edited))
 
 
-def _close_item(run: RunState, step: StepState) -> None:
-    """An ended item leaves only its outcome behind, so that a fan-out's cost does not grow."""
-    name, index = step_of(step.key)
-    if index is None:
+def _close_part(run: RunState, step: StepState) -> None:
+    """An ended item or pass leaves only its outcome behind, so that the cost of many does not
+    grow."""
+    owner = owner_of(step.key)
+    if owner is None:
         return
-    fan_out = run.steps[StepKey(name)].fan_out
-    assert fan_out is not None and fan_out.outcomes[index] is None, "an item ends once"
-    fan_out.outcomes[index] = ItemOutcome(step.status, step.output, step.error)
-    if step.status is StepStatus.SUCCEEDED:
+    whole, item = run.steps[owner], item_of(step.key)
+    if item is not None:
+        assert whole.fan_out is not None
+        _close_item(whole.fan_out, item[1], step)
+    else:
+        assert whole.passes is not None
+        whole.passes.status = step.status
+        whole.output, whole.port, whole.error = step.output, step.port, step.error
+    _forget(run, step)
+
+
+def _close_item(fan_out: FanOut, index: int, item: StepState) -> None:
+    assert fan_out.outcomes[index] is None, "an item ends once"
+    fan_out.outcomes[index] = ItemOutcome(item.status, item.output, item.error)
+    if item.status is StepStatus.SUCCEEDED:
         fan_out.succeeded += 1
-    elif step.status is StepStatus.FAILED:
+    elif item.status is StepStatus.FAILED:
         fan_out.failed += 1
     else:
         fan_out.cancelled += 1
+
+
+def _forget(run: RunState, step: StepState) -> None:
     del run.steps[step.key]
+    if step.group is not None:
+        for member in step.group.members:
+            _forget(run, run.steps[member])
 
 
 def _items_expanded(run: RunState, event: ev.ItemsExpanded) -> None:
@@ -296,9 +364,7 @@ def _items_refilled(run: RunState, event: ev.ItemsRefilled) -> None:
     fan_out = run.steps[event.step].fan_out
     assert fan_out is not None and event.first == fan_out.cursor, "items open in order"
     for index in range(event.first, event.first + event.count):
-        item = _step(run, item_key(event.step, index))
-        _move_step(run, item, StepStatus.READY)
-        item.ready_ms = item.first_ready_ms = run.time_ms
+        _part(run, item_key(event.step, index))
     fan_out.cursor += event.count
 
 
@@ -326,6 +392,29 @@ def _timer_fired(run: RunState, event: ev.TimerFired) -> None:
     step = run.steps[event.step]
     assert step.due_ms is not None and step.due_ms <= run.time_ms, "a timer is never early"
     step.due_ms = None
+
+
+def _group_opened(run: RunState, event: ev.GroupOpened) -> None:
+    step = run.steps[event.step]
+    _move_step(run, step, StepStatus.WAITING)
+    step.waiting, step.due_ms = WaitingKind.STEPS, event.due_ms
+    step.group = Group()
+
+
+def _pass_started(run: RunState, event: ev.PassStarted) -> None:
+    step = run.steps[event.step]
+    _move_step(run, step, StepStatus.WAITING)
+    step.waiting, step.due_ms = WaitingKind.PASS, None
+    before = step.passes.number if step.passes is not None else 0
+    assert event.number == before + 1, "passes are numbered without a gap"
+    step.passes = Passes(event.number)
+    _part(run, pass_key(event.step, event.number))
+
+
+def _step_stop_requested(run: RunState, event: ev.StepStopRequested) -> None:
+    step = run.steps[event.step]
+    assert step.stop is None, "a step is stopped once"
+    step.stop = Stop(event.error)
 
 
 APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
@@ -357,4 +446,7 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.ApprovalEscalated: _approval_escalated,
     ev.ApprovalDecided: _approval_decided,
     ev.TimerFired: _timer_fired,
+    ev.GroupOpened: _group_opened,
+    ev.PassStarted: _pass_started,
+    ev.StepStopRequested: _step_stop_requested,
 }

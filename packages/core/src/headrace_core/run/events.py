@@ -299,6 +299,33 @@ class TimerFired:
     step: StepKey
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupOpened:
+    """The steps of a group, or of an item or a pass of it, begin. At `due_ms` their time is up."""
+
+    step: StepKey
+    due_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PassStarted:
+    """A repeated step begins its pass `number`, counted from 1; the pass became ready."""
+
+    step: StepKey
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepStopRequested:
+    """What a fan-out, a group or a repeated step has open is to end, and nothing new of it begins.
+
+    Then the step itself ends: cancelled, or failed with `error` where there is one.
+    """
+
+    step: StepKey
+    error: StepError | None = None
+
+
 RunEvent = (
     RunStarted
     | RunWaiting
@@ -328,5 +355,8 @@ RunEvent = (
     | ApprovalEscalated
     | ApprovalDecided
     | TimerFired
+    | GroupOpened
+    | PassStarted
+    | StepStopRequested
 )
 RUN_TERMINAL_EVENTS = (RunSucceeded, RunFailed, RunCancelled, RunCompensated)

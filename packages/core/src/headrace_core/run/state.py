@@ -38,6 +38,32 @@ class FanOutView(Protocol):
     def outcomes(self) -> Sequence["ItemOutcome | None"]: ...
 
 
+class GroupView(Protocol):
+    """Progress of a group: `members` are its steps that were decided, `ended` how many of them
+    have ended, `failed` the first that failed without a handler."""
+
+    @property
+    def members(self) -> Sequence[StepKey]: ...
+    @property
+    def ended(self) -> int: ...
+    @property
+    def failed(self) -> StepKey | None: ...
+
+
+class PassesView(Protocol):
+    """Progress of a repeated step: the number of its newest pass, and how that one has ended."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def status(self) -> StepStatus: ...
+
+
+class StopView(Protocol):
+    @property
+    def error(self) -> StepError | None: ...
+
+
 class StepView(Protocol):
     @property
     def key(self) -> StepKey: ...
@@ -83,6 +109,12 @@ class StepView(Protocol):
     def edges(self) -> Sequence[EdgeTaken]: ...
     @property
     def fan_out(self) -> FanOutView | None: ...
+    @property
+    def group(self) -> GroupView | None: ...
+    @property
+    def passes(self) -> PassesView | None: ...
+    @property
+    def stop(self) -> StopView | None: ...
     @property
     def approval(self) -> Stored: ...
     @property
@@ -194,6 +226,26 @@ class FanOut:
 
 
 @dataclass(slots=True)
+class Group:
+    members: list[StepKey] = field(default_factory=list[StepKey])
+    ended: int = 0
+    failed: StepKey | None = None
+
+
+@dataclass(slots=True)
+class Passes:
+    number: int = 0
+    status: StepStatus = StepStatus.PENDING
+
+
+@dataclass(slots=True)
+class Stop:
+    """What is open of the step is to end. With an `error` the step then fails."""
+
+    error: StepError | None = None
+
+
+@dataclass(slots=True)
 class StepState:
     """`attempt` counts every assignment, `lost` those without a verdict, `tries` the counted ones
     of the current fallback entry. `due_ms` is the wake-up time while waiting. `input` holds
@@ -226,6 +278,9 @@ class StepState:
     input: Stored = NOTHING
     repaired: int = 0
     escalated: int = 0
+    group: Group | None = None
+    passes: Passes | None = None
+    stop: Stop | None = None
 
 
 @dataclass(slots=True)

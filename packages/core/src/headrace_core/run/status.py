@@ -46,6 +46,8 @@ class WaitingKind(IntEnum):
     BUDGET = 7
     CIRCUIT = 8
     ITEMS = 9
+    STEPS = 20
+    PASS = 21
 
     @property
     def text(self) -> str:

@@ -65,7 +65,7 @@ class ScopeCheck:
             aliases=level.aliases,
             known=frozenset(level.steps) | level.outer,
             unsure=frozenset(str(name) for name in unsure),
-            fan_outs=frozenset(name for name, step in level.steps.items() if step.foreach),
+            fan_outs=_fan_outs(level),
         )
 
     def check_outputs(self, outputs: Any, level: Level, path: DocumentPath) -> None:
@@ -90,8 +90,11 @@ class ScopeCheck:
         inside = self._foreach_names(step, path, names)
         own = inside.where(visible=inside.visible | {name})
         if step.repeat is not None:
+            # Each item goes round by itself: for its passes the step is the item.
+            own = own.where(fan_outs=own.fan_outs - {name})
+        if step.repeat is not None:
             check.bare(step.repeat.until, (*path, "repeat", "until"), own, "bool")
-        self._check_kind(step, path, inside)
+        self._check_kind(step, path, own if step.repeat else inside)
         self._check_calls(step, path, own if step.repeat else inside, own)
         check.plain(step.title, (*path, "title"), "write plain text")
         if isinstance(step.on_error, RecoveredOutput):
@@ -173,6 +176,11 @@ class ScopeCheck:
         if schema is not None and (*level.path, name) not in self._broken:
             variables.update(schema_variables(f"{prefix}.output", schema))
         return variables
+
+
+def _fan_outs(level: Level) -> frozenset[str]:
+    own = frozenset(name for name, step in level.steps.items() if step.foreach)
+    return own | (level.outer_fan_outs - frozenset(level.steps))
 
 
 def _with_secrets(uses: str | None, names: Names) -> Names:

@@ -38,6 +38,8 @@ EXECUTED: frozenset[str] = frozenset(
         *("steps.*.foreach.tolerate.failures", "steps.*.foreach.tolerate.percent"),
         *("steps.*.timeout", "steps.*.deadline", "steps.*.idempotency_key", "steps.*.priority"),
         "steps.*.sensitive",
+        *("steps.*.repeat", "steps.*.repeat.until", "steps.*.repeat.max", "steps.*.repeat.delay"),
+        *("steps.*.group", "steps.*.group.*", "steps.*.outputs"),
         *("steps.*.fallback", "steps.*.fallback[]", "steps.*.fallback[].uses"),
         *("steps.*.fallback[].with", "steps.*.fallback[].output"),
         *("steps.*.on_error", "steps.*.on_error=fail", "steps.*.on_error=catch"),
@@ -73,25 +75,19 @@ REFUSED: Mapping[str, str] = {
     "subject": "remove it",
     "concurrency": "remove it",
     "steps.*.cancel_others": "remove it; the other sources run to their end",
-    "steps.*.repeat": "call the step's action several times, or from a worker",
     "steps.*.heartbeat": "write `timeout` instead",
     "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
-    "steps.*.outputs": "write the steps of the group at the top",
-    "steps.*.group": "write its steps at the top, or move them into a sub-flow",
     "steps.*.wait.event": "wait for a time or an approval",
     "steps.*.wait.expires": "remove it",
 }
 """Path to what can be done instead."""
-
-FAN_OUT_KINDS = ("uses",)
-"""Kinds of steps that may have `foreach`."""
 
 
 def check_executable(data: Any, report: Report) -> None:
     """`data` need not be of the right shape."""
     for pattern, remedy in REFUSED.items():
         keys, _, value = pattern.partition("=")
-        for path, found in _found(data, tuple(keys.split(".")), ()):
+        for path, found in _everywhere(data, tuple(keys.split("."))):
             if report.has(path):
                 # It is wrong in itself: what this release runs does not matter yet.
                 continue
@@ -101,12 +97,37 @@ def check_executable(data: Any, report: Report) -> None:
             elif found == value:
                 message = f"`{path[-1]}: {value}`: not executed by this release"
                 report.at_value("HR-1901", path, message, remedy)
-    for path, step in _found(data, ("steps", "*"), ()):
-        members = cast(dict[str, Any], step) if isinstance(step, dict) else {}
-        if "foreach" in members and not any(kind in members for kind in (*FAN_OUT_KINDS, "group")):
-            message = "`foreach` over a step without `uses`: not executed by this release"
-            remedy = "call an action or a sub-flow for each item"
-            report.at_key("HR-1901", (*path, "foreach"), message, remedy)
+    _check_undoing(data, report)
+
+
+def _check_undoing(data: Any, report: Report) -> None:
+    """What goes round or leaves only an outcome behind has nothing left to undo it with."""
+    waiting = [(path, step, False) for path, step in _found(data, ("steps", "*"), ())]
+    while waiting:
+        path, step, is_inside = waiting.pop()
+        if not isinstance(step, dict):
+            continue
+        members = cast(dict[str, Any], step)
+        if "compensate" in members and (is_inside or "repeat" in members):
+            message = "`compensate` of a repeated step, or inside of an item or a pass of a group: "
+            message += "not executed by this release"
+            remedy = "undo in a step behind an `.error` edge, or write a sub-flow that undoes"
+            report.at_key("HR-1901", (*path, "compensate"), message, remedy)
+        comes_often = is_inside or "foreach" in members or "repeat" in members
+        inner = _found(members.get("group"), ("*",), (*path, "group"))
+        waiting += [(place, one, comes_often) for place, one in inner]
+
+
+def _everywhere(data: Any, pattern: tuple[str, ...]) -> Iterator[tuple[DocumentPath, Any]]:
+    """All places of a document, for a pattern of steps also those inside of groups."""
+    yield from _found(data, pattern, ())
+    if pattern[0] != "steps":
+        return
+    groups = list(_found(data, ("steps", "*", "group"), ()))
+    while groups:
+        path, steps = groups.pop()
+        yield from _found(steps, pattern[1:], path)
+        groups += _found(steps, ("*", "group"), path)
 
 
 def _found(

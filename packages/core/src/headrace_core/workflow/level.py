@@ -15,7 +15,8 @@ EVENT_PORTS = ("received", "expired")
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """`outer` are the steps of enclosing levels that have ended before this level begins;
+    """`outer` are the steps of enclosing levels that have ended before this level begins, and the
+    enclosing groups that are repeated; `outer_fan_outs` those among them that have items;
     `aliases` the item names of enclosing fan-outs."""
 
     steps: Mapping[str, Step]
@@ -25,6 +26,7 @@ class Level:
     upstream: Mapping[str, frozenset[str]]
     outer: frozenset[str] = frozenset()
     aliases: tuple[str, ...] = ()
+    outer_fan_outs: frozenset[str] = frozenset()
 
     def path_of(self, step: str) -> DocumentPath:
         return (*self.path, step)
@@ -35,9 +37,11 @@ def level_of(
     path: DocumentPath,
     outer: frozenset[str] = frozenset(),
     aliases: tuple[str, ...] = (),
+    outer_fan_outs: frozenset[str] = frozenset(),
 ) -> Level:
     needs = {name: tuple(edge.source for edge in edges_of(step)) for name, step in steps.items()}
-    return Level(steps, path, needs, topological_order(needs), upstream(needs), outer, aliases)
+    order, before = topological_order(needs), upstream(needs)
+    return Level(steps, path, needs, order, before, outer, aliases, outer_fan_outs)
 
 
 def levels(steps: Mapping[str, Step]) -> Iterator[Level]:
@@ -48,12 +52,22 @@ def levels(steps: Mapping[str, Step]) -> Iterator[Level]:
         yield level
         for name, step in level.steps.items():
             if step.group is not None:
-                before = level.outer | level.upstream.get(name, frozenset())
-                aliases = level.aliases
-                if step.foreach is not None:
-                    aliases = (*aliases, step.foreach.as_)
-                path = (*level.path_of(name), "group")
-                waiting.append(level_of(step.group, path, before, aliases))
+                waiting.append(_inside(level, name, step, step.group))
+
+
+def _inside(level: Level, name: str, step: Step, steps: Mapping[str, Step]) -> Level:
+    before = level.upstream.get(name, frozenset())
+    fan_outs = {one for one in before if level.steps[one].foreach is not None}
+    outer_fan_outs = (level.outer_fan_outs - before) | fan_outs
+    if step.repeat is not None:
+        # A pass sees what the one before it came to.
+        before |= {name}
+        outer_fan_outs -= {name}
+    aliases = level.aliases
+    if step.foreach is not None:
+        aliases = (*aliases, step.foreach.as_)
+    path = (*level.path_of(name), "group")
+    return level_of(steps, path, level.outer | before, aliases, frozenset(outer_fan_outs))
 
 
 def edges_of(step: Step) -> tuple[Edge, ...]:
@@ -62,7 +76,10 @@ def edges_of(step: Step) -> tuple[Edge, ...]:
 
 
 def ports_of(step: Step) -> tuple[str, ...]:
-    """Named ports beside the plain edge; every step has `error`."""
+    """Named ports beside the plain edge; every step has `error`. The ports of a fan-out's items
+    are no ports of the fan-out."""
+    if step.foreach is not None:
+        return (ERROR_PORT,)
     if step.switch is not None:
         return (*(case.port for case in step.switch), ERROR_PORT)
     if step.approval is not None:

@@ -9,7 +9,17 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from headrace_core.ids import PlanHash, StepKey, compensated_by, compensation_key, step_of
+from headrace_core.ids import (
+    PlanHash,
+    StepKey,
+    compensated_by,
+    compensation_key,
+    group_of,
+    item_of,
+    member_key,
+    step_path,
+    wholes_of,
+)
 from headrace_core.workflow.firing import Catchup, Overlap
 from headrace_core.workflow.joins import Join
 from headrace_core.workflow.plan_parts import (
@@ -207,7 +217,8 @@ class Plan:
     lock: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def step_at(self, key: StepKey) -> PlanStep:
-        """The step that a key addresses: of a step, of one of its items, or of what undoes it.
+        """The step that a key addresses: of a step, of one of its items or passes, or of what
+        undoes it, at the top or inside groups.
 
         Raises KeyError for a key of no step.
         """
@@ -221,8 +232,42 @@ class Plan:
         found = self.steps.get(key)
         if found is not None:
             return found
-        undone = compensated_by(key)
-        if undone is None:
-            return self.steps.get(step_of(key)[0])
-        origin = self.steps.get(step_of(undone)[0])
-        return origin.undo if origin is not None else None
+        *groups, name = step_path(key)
+        steps = self.steps
+        for group in groups:
+            outer = steps.get(group)
+            if outer is None or outer.group is None:
+                return None
+            steps = outer.group.steps
+        found = steps.get(name)
+        if found is None or compensated_by(key) is None:
+            return found
+        return found.undo
+
+    def level_at(self, key: StepKey) -> "Plan | Scope":
+        """The level that the addressed step stands on: the flow's, or that of its group."""
+        group = group_of(key)
+        return self if group is None else self.scope_of(group)
+
+    def scope_of(self, group: StepKey) -> Scope:
+        """What is inside of a group."""
+        scope = self.step_at(group).group
+        assert scope is not None, "asked only of groups"
+        return scope
+
+    def key_meant(self, key: StepKey | None, step: str) -> StepKey:
+        """What `steps.<step>` means where it is evaluated for `key`: the nearest one outwards. Of a
+        repeated fan-out each item goes round by itself, so for its passes it means the item."""
+        if key is None or key in self.steps:
+            return StepKey(step)
+        place: StepKey | None = key
+        while place is not None:
+            if step_path(place)[-1] == step and self.step_at(place).repeat is not None:
+                item = next((one for one in wholes_of(place) if item_of(one) is not None), None)
+                if item is not None:
+                    return item
+            group = group_of(place)
+            if group is not None and step in self.scope_of(group).steps:
+                return member_key(group, step)
+            place = group
+        return StepKey(step)

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol, cast
 
 from headrace_core.workflow.plan import Plan
-from headrace_core.workflow.references import References, StepReference
+from headrace_core.workflow.references import ROOTS, References, StepReference
 from headrace_core.workflow.template import JsonValue
 
+_ROOTS = frozenset(ROOTS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -66,8 +67,8 @@ class ValueSource(Protocol):
         """Open `output`, `error` and `items` only where the reference says so."""
         ...
 
-    def item(self) -> tuple[str, JsonValue] | None:
-        """The alias and the value of the item evaluated for, None outside of a fan-out."""
+    def items(self, wanted: frozenset[str]) -> Mapping[str, JsonValue]:
+        """By alias the items evaluated for, one of each fan-out around; only those `wanted`."""
         ...
 
 
@@ -87,9 +88,8 @@ def build_names(plan: Plan, references: References, source: ValueSource) -> dict
         names["run"] = _run(source.run())
     if "trigger" in wanted:
         names["trigger"] = {"id": source.run().trigger}
-    item = source.item() if wanted else None
-    if item is not None and item[0] in wanted:
-        names[item[0]] = item[1]
+    if wanted - _ROOTS:
+        names.update(source.items(wanted))
     return names
 
 

@@ -107,7 +107,7 @@ class RunRoutes:
             responses=examples.answer(examples.RESUMED, 202),
         )(self.resume_run)
         app.post(
-            f"{one}/approvals/{{step}}",
+            f"{one}/approvals/{{step:path}}",
             summary="Decide an approval",
             description="The first decision counts.",
             openapi_extra=CONTROL,

@@ -132,7 +132,7 @@ class Controlling:
         decision: Decision,
     ) -> None:
         plan = await self._flows.plan(principal.tenant, PlanHash(document["plan"]))
-        planned = plan.steps.get(step)
+        planned = plan.find(step)
         if planned is None or planned.approval is None:
             approvals = [name for name, one in plan.steps.items() if one.approval is not None]
             known = f"it has {', '.join(approvals)}" if approvals else "it has none"

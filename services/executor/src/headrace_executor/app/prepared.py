@@ -50,7 +50,7 @@ class PreparedSteps:
         """Raises StepFailed when this executor cannot run it at all."""
         step = task.attempt.step
         # Not by the hash alone: another tenant's equal definition may lock other versions.
-        name = name_of(step)
+        name = step if step in plan.steps else name_of(step)
         key = (task.attempt.tenant, task.plan, name, task.fallback)
         prepared = self._prepared.get(key)
         if prepared is None:

@@ -1,10 +1,11 @@
 """What a task's templates refer to, opened on demand."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import orjson
 
-from headrace_core.ids import RunId
+from headrace_core.ids import RunId, item_of
 from headrace_core.payload import Stored, Vault
 from headrace_core.run.events import StepError
 from headrace_core.workflow.plan import Plan, PlanStep
@@ -67,8 +68,9 @@ class TaskValues:
         if given is None:
             # The scheduler leaves out what has no state yet.
             return StepValue(PENDING)
-        source = self._plan.steps.get(reference.step)
-        fans_out = source is not None and source.foreach is not None
+        meant = self._plan.key_meant(self._task.attempt.step, reference.step)
+        source = self._plan.find(meant)
+        fans_out = source is not None and source.foreach is not None and item_of(meant) is None
         return StepValue(
             given.status,
             self._open(given.output) if reference.output else None,
@@ -76,14 +78,22 @@ class TaskValues:
             [self._item(item) for item in given.items] if fans_out else None,
         )
 
-    def item(self) -> tuple[str, JsonValue] | None:
-        foreach, position = self._step.foreach, self._task.item
-        if foreach is None or position is None or not self._task.items:
-            return None
-        pairs = cast("list[tuple[str, JsonValue]] | None", self._open(self._task.items))
+    def items(self, wanted: frozenset[str]) -> Mapping[str, JsonValue]:
+        task, foreach = self._task, self._step.foreach
+        found: dict[str, JsonValue] = {}
+        own = foreach.alias if foreach is not None else ""
+        if task.item is not None and task.items and own in wanted:
+            found[own] = self._item_at(task.items, task.item)
+        for outer in task.outer_items:
+            if outer.alias in wanted:
+                found[outer.alias] = self._item_at(outer.items, outer.item)
+        return found
+
+    def _item_at(self, items: Stored, position: int) -> JsonValue:
+        pairs = cast("list[tuple[str, JsonValue]] | None", self._open(items))
         if pairs is None or position >= len(pairs):
             raise StepFailed(EXPRESSION, f"the list of this step has no item {position}")
-        return foreach.alias, pairs[position][1]
+        return pairs[position][1]
 
     def _item(self, item: ItemInput) -> ItemValue:
         return ItemValue(item.status or PENDING, self._open(item.output), self._error(item.error))

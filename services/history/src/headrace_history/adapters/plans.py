@@ -6,7 +6,7 @@ import asyncpg
 import orjson
 
 from headrace_core.errors import NotFound
-from headrace_core.ids import PlanHash, TenantId
+from headrace_core.ids import PlanHash, StepKey, TenantId, compensation_key
 from headrace_core.workflow.plan import Action, Plan, PlanStep, UsesKind
 from headrace_core.workflow.plan_json import plan_to_json
 from headrace_core.workflow.resolution import WORKER_PREFIX
@@ -45,13 +45,13 @@ class PublishedPlans:
 
     async def _load_sensitive(self, key: tuple[TenantId, PlanHash]) -> frozenset[str]:
         plan = await self._load(*key)
-        return frozenset(step.id for step in _steps(plan.steps) if step.sensitive)
+        return frozenset(path for path, step in _steps(plan.steps) if step.sensitive)
 
     async def _load_tasks(self, key: tuple[TenantId, PlanHash]) -> Mapping[str, Sequence[str]]:
         plan = await self._load(*key)
         called = {
-            step.id: [_task(action) for action in (step.uses, *(one.uses for one in step.fallback))]
-            for step in _calls(plan.steps)
+            path: [_task(action) for action in (step.uses, *(one.uses for one in step.fallback))]
+            for path, step in _calls(plan.steps)
         }
         return {step: tasks for step, tasks in called.items() if any(tasks)}
 
@@ -69,15 +69,15 @@ def _task(action: Action | None) -> str:
     return action.reference.removeprefix(WORKER_PREFIX)
 
 
-def _calls(steps: Mapping[str, PlanStep]) -> Iterator[PlanStep]:
-    for step in _steps(steps):
-        yield step
+def _calls(steps: Mapping[str, PlanStep]) -> Iterator[tuple[str, PlanStep]]:
+    for path, step in _steps(steps):
+        yield path, step
         if step.undo is not None:
-            yield step.undo
+            yield compensation_key(StepKey(path)), step.undo
 
 
-def _steps(steps: Mapping[str, PlanStep]) -> Iterator[PlanStep]:
-    for step in steps.values():
-        yield step
+def _steps(steps: Mapping[str, PlanStep], around: str = "") -> Iterator[tuple[str, PlanStep]]:
+    for name, step in steps.items():
+        yield around + name, step
         if step.group is not None:
-            yield from _steps(step.group.steps)
+            yield from _steps(step.group.steps, f"{around}{name}/")

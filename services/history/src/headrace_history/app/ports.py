@@ -141,7 +141,8 @@ class Plans(Protocol):
     """What history reads of a published version."""
 
     async def sensitive_steps(self, tenant: TenantId, plan: PlanHash) -> frozenset[str] | None:
-        """Ids of the steps that are marked sensitive; None when the plan is not known."""
+        """Paths (`group/step`) of the steps that are marked sensitive; None when the plan is not
+        known."""
         ...
 
     async def worker_tasks(self, tenant: TenantId, plan: PlanHash) -> Mapping[str, Sequence[str]]:

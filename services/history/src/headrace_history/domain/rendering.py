@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 
 from headrace_core.errors import KeyErased, PayloadTampered
-from headrace_core.ids import DAY_MS, RunId, StepKey, name_of, origin_of, step_of
+from headrace_core.ids import DAY_MS, RunId, StepKey, name_of, step_path
 from headrace_core.lanes import worker_lane
 from headrace_core.payload import BlobMissingHere, Stored, Vault
 from headrace_core.run.events import EdgeTaken, Parent, StepError, Usage
@@ -79,9 +79,11 @@ class Payloads:
         return MASKED if self.hides(step) else self.show(stored)
 
     def hides(self, step: StepKey) -> bool:
-        return self.sensitive is None or (
-            bool(self.sensitive) and step_of(origin_of(step))[0] in self.sensitive
-        )
+        """A sensitive group hides what is inside of it."""
+        if not self.sensitive:
+            return self.sensitive is None
+        path = step_path(step)
+        return any("/".join(path[:depth]) in self.sensitive for depth in range(1, len(path) + 1))
 
 
 def time_text(time_ms: int | None) -> str | None:
@@ -206,6 +208,7 @@ def _step(step: StepView, payloads: Payloads, timeline: StepTimeline | None) -> 
     }
     _add_particulars(shown, step, payloads)
     _add_what_people_did(shown, step, payloads)
+    _add_parts(shown, step, payloads)
     return shown
 
 
@@ -239,6 +242,14 @@ def _add_particulars(shown: Document, step: StepView, payloads: Payloads) -> Non
         shown["fallback"] = step.fallback
     if step.notes:
         shown["notes"] = [payloads.show_of_step(step.key, note) for note in step.notes]
+
+
+def _add_parts(shown: Document, step: StepView, payloads: Payloads) -> None:
+    """How far the items, passes or steps are that a step consists of."""
+    if step.passes is not None:
+        shown["passes"] = step.passes.number
+    if step.group is not None:
+        shown["steps"] = {"decided": len(step.group.members), "ended": step.group.ended}
     if step.fan_out is not None:
         shown["items"] = _fan_out(step.key, step.fan_out, payloads)
 

@@ -8,7 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from headrace_core.ids import ExecutorId, RunId, StepKey, compensation_key, item_key
+from headrace_core.ids import (
+    ExecutorId,
+    RunId,
+    StepKey,
+    compensation_key,
+    item_key,
+    pass_key,
+)
 from headrace_core.run import events as ev
 from headrace_core.run.replay import StoredTurn
 
@@ -76,6 +83,8 @@ def _take(steps: Timeline, event: ev.RunEvent, time_ms: int) -> None:
             _ready(_step(steps, item_key(event.step, index)), event, time_ms)
     elif isinstance(event, ev.StepCompensating):
         _ready(_step(steps, compensation_key(event.step)), event, time_ms)
+    if isinstance(event, ev.PassStarted):
+        _ready(_step(steps, pass_key(event.step, event.number)), event, time_ms)
 
 
 def _step(steps: Timeline, key: StepKey) -> StepTimeline:
@@ -110,6 +119,16 @@ def _expanded(step: StepTimeline, event: ev.ItemsExpanded, time_ms: int) -> None
 def _approval(step: StepTimeline, event: ev.ApprovalRequested, time_ms: int) -> None:
     _end_wait(step, time_ms)
     step.waits.append(Wait("approval", time_ms, due_ms=event.expires_at_ms))
+
+
+def _group_opened(step: StepTimeline, event: ev.GroupOpened, time_ms: int) -> None:
+    _end_wait(step, time_ms)
+    step.waits.append(Wait("steps", time_ms, due_ms=event.due_ms))
+
+
+def _pass_started(step: StepTimeline, event: ev.PassStarted, time_ms: int) -> None:
+    _end_wait(step, time_ms)
+    step.waits.append(Wait("pass", time_ms))
 
 
 def _retried(step: StepTimeline, event: ev.StepRetryScheduled, time_ms: int) -> None:
@@ -170,6 +189,8 @@ _TAKES: Mapping[type[ev.RunEvent], Callable[[StepTimeline, Any, int], None]] = {
     ev.StepAssigned: _assigned,
     ev.StepWaiting: _waiting,
     ev.ItemsExpanded: _expanded,
+    ev.GroupOpened: _group_opened,
+    ev.PassStarted: _pass_started,
     ev.ApprovalRequested: _approval,
     ev.StepRetryScheduled: _retried,
     ev.StepSucceeded: _succeeded,

@@ -6,7 +6,15 @@ Tasks carry what the step's templates refer to, as stored bytes; nothing is open
 import asyncio
 
 from headrace.dispatch.v1 import dispatch_service_pb2 as pb
-from headrace_core.ids import ExecutorId, RunId, StepKey, origin_of, step_of
+from headrace_core.ids import (
+    ExecutorId,
+    RunId,
+    StepKey,
+    enclosing_items,
+    origin_of,
+    owner_of,
+    wholes_of,
+)
 from headrace_core.payload import Stored
 from headrace_core.run.events import StepError
 from headrace_core.run.state import RunView, StepView
@@ -100,7 +108,6 @@ class OutgoingStream:
 def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
     """Fill in the task; answers its approximate size in bytes."""
     run = assignment.run
-    index = step_of(origin_of(assignment.step))[1]
     step = fill_attempt(task, assignment, plan)
     state = run.steps.get(assignment.step)
     if state is not None:
@@ -108,11 +115,8 @@ def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
         task.notes.extend(state.notes)
         if state.input and not state.fallback:
             task.edited_input = state.input
-    size = 300 + _fill_values(task, run, step.references, assignment.step)
-    if index is not None:
-        task.item = index
-        size += _fill_items(task, run, step, assignment.step)
-    return size
+    size = 300 + _fill_values(task, run, plan, step.references, assignment.step)
+    return size + _fill_items(task, run, plan, assignment.step)
 
 
 def fill_attempt(task: pb.Task, assignment: Assignment, plan: Plan) -> PlanStep:
@@ -134,18 +138,21 @@ def fill_attempt(task: pb.Task, assignment: Assignment, plan: Plan) -> PlanStep:
     return step
 
 
-def _fill_values(task: pb.Task, run: RunView, references: References, key: StepKey) -> int:
+def _fill_values(
+    task: pb.Task, run: RunView, plan: Plan, references: References, key: StepKey
+) -> int:
     size = 0
     if "inputs" in references.names:
         task.input = run.input
         size += len(run.input)
     for reference in references.steps:
-        state = run.steps.get(StepKey(reference.step))
+        meant = plan.key_meant(key, reference.step)
+        state = run.steps.get(meant)
         if state is not None:
             # A fallback is told what it stands for: an item's own error, not its fan-out's.
-            own = run.steps.get(key, state) if reference.step == step_of(key)[0] else state
+            own = run.steps.get(key, state) if meant in wholes_of(key) else state
             # What undoes an item is told that item's output: its fan-out has none.
-            output = item_undone(run, key, reference.step) or state.output
+            output = item_undone(run, key, meant) or state.output
             size += _fill_value(task.values.add(), state, reference, output, own.error)
     return size
 
@@ -184,10 +191,21 @@ def _fill_error(to: "pb.StepValue | pb.ItemValue", error: StepError) -> int:
     return len(error.message) + 32
 
 
-def _fill_items(task: pb.Task, run: RunView, step: PlanStep, key: StepKey) -> int:
-    foreach = step.foreach
-    fan_out = run.steps[StepKey(step_of(origin_of(key))[0])].fan_out
-    if foreach is None or fan_out is None or foreach.alias not in step.references.names:
+def _fill_items(task: pb.Task, run: RunView, plan: Plan, key: StepKey) -> int:
+    if "[" not in key:
         return 0
-    task.items = fan_out.items
-    return len(fan_out.items)
+    size = 0
+    wanted = plan.step_at(key).references.names
+    for owner, index in enclosing_items(key):
+        own = owner == owner_of(origin_of(key))
+        if own:
+            task.item = index
+        foreach, fan_out = plan.step_at(owner).foreach, run.steps[owner].fan_out
+        if foreach is None or fan_out is None or foreach.alias not in wanted:
+            continue
+        size += len(fan_out.items)
+        if own:
+            task.items = fan_out.items
+        else:
+            task.outer_items.add(alias=foreach.alias, item=index, items=fan_out.items)
+    return size

@@ -91,9 +91,10 @@ class PartitionTurn:
 
 
 class RunTurn(PartitionTurn):
-    """A turn of one run. `ended` holds the steps whose dependents are still to be looked at."""
+    """A turn of one run. `ended` holds the steps whose dependents are still to be looked at,
+    `begun` the items, passes and groups that have still to go on to what they consist of."""
 
-    __slots__ = ("_run", "ended", "events", "first_sequence", "plan", "vault")
+    __slots__ = ("_run", "begun", "ended", "events", "first_sequence", "plan", "vault")
 
     def __init__(
         self,
@@ -111,6 +112,7 @@ class RunTurn(PartitionTurn):
         self.first_sequence = run.sequence + 1
         self.events: list[RunEvent] = []
         self.ended: deque[StepKey] = deque()
+        self.begun: deque[StepKey] = deque()
 
     @property
     def run(self) -> RunView:

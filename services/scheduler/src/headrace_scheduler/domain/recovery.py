@@ -78,7 +78,7 @@ def _effects_of_step(run: RunView, step: PlanStep, state: StepView) -> Iterator[
     if escalation_ms is not None:
         yield SetTimer(escalation_ms, run.run_id, state.key, TimerKind.APPROVAL_ESCALATION)
     open_call = state.status in (StepStatus.READY, StepStatus.RUNNING, StepStatus.WAITING)
-    if open_call and state.fan_out is None:
+    if open_call and state.fan_out is None and state.passes is None:
         deadline = step_deadline(step, state)
         if deadline is not None:
             yield SetTimer(deadline, run.run_id, state.key, TimerKind.STEP_DEADLINE)

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from headrace_core.ids import StepKey, compensated_by, origin_of, step_of
+from headrace_core.ids import StepKey, compensated_by, enclosing_items, item_of, wholes_of
 from headrace_core.payload import NOTHING, Stored, Vault
 from headrace_core.run.events import StepError
 from headrace_core.run.state import ItemOutcome, RunView, StepView
@@ -88,8 +88,9 @@ class StateValues:
         return cast("Mapping[str, JsonValue]", self._open(state.input))
 
     def step(self, reference: StepReference) -> StepValue:
-        state = self._run.steps.get(StepKey(reference.step))
-        error = self._error_of(reference.step, state) if reference.error else None
+        meant = self._plan.key_meant(self._key, reference.step)
+        state = self._run.steps.get(meant)
+        error = self._error_of(meant, state) if reference.error else None
         if state is None:
             return StepValue(StepStatus.PENDING.text, error=error)
         items = None
@@ -97,29 +98,27 @@ class StateValues:
             items = [self._item(one, opened=reference.items) for one in state.fan_out.outcomes]
         output = None
         if reference.output:
-            output = self._open(item_undone(self._run, self._key, reference.step) or state.output)
+            output = self._open(item_undone(self._run, self._key, meant) or state.output)
         return StepValue(state.status.text, output, error, items)
 
-    def _error_of(self, step: str, state: StepView | None) -> ErrorValue | None:
+    def _error_of(self, meant: StepKey, state: StepView | None) -> ErrorValue | None:
         found = state.error if state is not None else None
-        if self._key is not None and step_of(self._key)[0] == step:
+        if self._key is not None and meant in wholes_of(self._key):
             # Asked about itself: of an item its own error, not the fan-out's.
             own = self._run.steps.get(self._key)
             found = self._last_error or (own.error if own is not None else None)
         return self._error(found)
 
-    def item(self) -> tuple[str, JsonValue] | None:
+    def items(self, wanted: frozenset[str]) -> Mapping[str, JsonValue]:
         if self._key is None:
-            return None
-        name, index = step_of(origin_of(self._key))
-        if index is None:
-            return None
-        foreach = self._plan.steps[name].foreach
-        fan_out = self._run.steps[StepKey(name)].fan_out
-        if foreach is None or fan_out is None:
-            return None
-        pairs = cast("list[tuple[str, JsonValue]]", self._open(fan_out.items))
-        return foreach.alias, pairs[index][1]
+            return {}
+        found: dict[str, JsonValue] = {}
+        for owner, index in enclosing_items(self._key):
+            foreach, fan_out = self._plan.step_at(owner).foreach, self._run.steps[owner].fan_out
+            if foreach is not None and fan_out is not None and foreach.alias in wanted:
+                pairs = cast("list[tuple[str, JsonValue]]", self._open(fan_out.items))
+                found[foreach.alias] = pairs[index][1]
+        return found
 
     def _item(self, outcome: ItemOutcome | None, *, opened: bool) -> ItemValue:
         if outcome is None:
@@ -141,33 +140,40 @@ class StateValues:
         return json.loads(self._vault.open(self._run.run_id, stored))
 
 
-def item_undone(run: RunView, key: StepKey | None, step: str) -> Stored:
-    """The output of the item that is undone at this key, as far as it is one of `step`."""
+def item_undone(run: RunView, key: StepKey | None, meant: StepKey) -> Stored:
+    """The output of the item that is undone at this key, as far as it is one of the step meant."""
     undone = compensated_by(key) if key is not None else None
-    if undone is None:
+    item = item_of(undone) if undone is not None else None
+    if item is None or item[0] != meant:
         return NOTHING
-    name, index = step_of(undone)
-    if index is None or name != step:
-        return NOTHING
-    fan_out = run.steps[StepKey(name)].fan_out
-    outcome = fan_out.outcomes[index] if fan_out is not None else None
+    fan_out = run.steps[meant].fan_out
+    outcome = fan_out.outcomes[item[1]] if fan_out is not None else None
     return outcome.output if outcome is not None else NOTHING
 
 
-def condition_holds(turn: RunTurn, step: PlanStep) -> tuple[bool, StepError | None]:
+def condition_holds(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[bool, StepError | None]:
     assert step.when is not None
-    value = evaluate_bool(step.when, _names(turn, step.when.references))
+    value = evaluate_bool(step.when, _names(turn, step.when.references, key))
     if isinstance(value, ExprError):
         return False, _expr_error(turn, value)
     return value, None
 
 
-def choose_port(turn: RunTurn, step: PlanStep) -> tuple[str | None, StepError | None]:
+def until_holds(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[bool, StepError | None]:
+    """Whether a repeated step is done; its newest pass has ended."""
+    assert step.repeat is not None
+    value = evaluate_bool(step.repeat.until, _names(turn, step.repeat.until.references, key))
+    if isinstance(value, ExprError):
+        return False, _expr_error(turn, value)
+    return value, None
+
+
+def choose_port(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[str | None, StepError | None]:
     """The first case that holds; None when none does."""
     for case in step.switch:
         if case.when is None:
             return case.port, None
-        value = evaluate_bool(case.when, _names(turn, case.when.references))
+        value = evaluate_bool(case.when, _names(turn, case.when.references, key))
         if isinstance(value, ExprError):
             return None, _expr_error(turn, value)
         if value:
@@ -194,21 +200,21 @@ def evaluate_outputs(turn: RunTurn) -> tuple[Stored, StepError | None]:
     return seal_template(turn, turn.plan.outputs)
 
 
-def failure_message(turn: RunTurn, step: PlanStep) -> tuple[str, StepError | None]:
+def failure_message(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[str, StepError | None]:
     assert step.fail is not None
-    value = render(step.fail.message, _names(turn, step.fail.message.references))
+    value = render(step.fail.message, _names(turn, step.fail.message.references, key))
     if isinstance(value, ExprError):
         return "", _expr_error(turn, value)
     return value if isinstance(value, str) else json.dumps(value), None
 
 
-def wake_time(turn: RunTurn, step: PlanStep) -> tuple[int, StepError | None]:
+def wake_time(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[int, StepError | None]:
     """When a `wait` ends, in epoch milliseconds."""
     assert step.wait is not None
     if step.wait.for_ms is not None:
         return turn.now_ms + step.wait.for_ms, None
     assert step.wait.until is not None, "a wait for an event is refused at publish"
-    value = render(step.wait.until, _names(turn, step.wait.until.references))
+    value = render(step.wait.until, _names(turn, step.wait.until.references, key))
     if isinstance(value, ExprError):
         return 0, _expr_error(turn, value)
     try:
@@ -221,16 +227,18 @@ def wake_time(turn: RunTurn, step: PlanStep) -> tuple[int, StepError | None]:
     return int(moment.timestamp() * 1_000), None
 
 
-def approval_request(turn: RunTurn, step: PlanStep) -> tuple[Stored, StepError | None]:
+def approval_request(
+    turn: RunTurn, step: PlanStep, key: StepKey
+) -> tuple[Stored, StepError | None]:
     """What the people asked are shown: sealed JSON {assignees, title, form}."""
     approval = step.approval
     assert approval is not None
-    assignees = render(approval.assignees, _names(turn, approval.assignees.references))
+    assignees = render(approval.assignees, _names(turn, approval.assignees.references, key))
     if isinstance(assignees, ExprError):
         return NOTHING, _expr_error(turn, assignees)
     title: JsonValue = step.title or step.id
     if approval.title is not None:
-        rendered = render(approval.title, _names(turn, approval.title.references))
+        rendered = render(approval.title, _names(turn, approval.title.references, key))
         if isinstance(rendered, ExprError):
             return NOTHING, _expr_error(turn, rendered)
         title = rendered
@@ -242,7 +250,7 @@ def escalated_request(
     turn: RunTurn, step: PlanStep, state: StepView, entry: Escalation
 ) -> tuple[Stored, StepError | None]:
     """The request with the people of this entry added: {assignees, title, form, added, via}."""
-    to = render(entry.to, _names(turn, entry.to.references))
+    to = render(entry.to, _names(turn, entry.to.references, state.key))
     if isinstance(to, ExprError):
         return NOTHING, _expr_error(turn, to)
     via: JsonValue = entry.via.data if entry.via is not None else []
@@ -256,11 +264,13 @@ def _listed(people: JsonValue) -> list[JsonValue]:
     return [people] if isinstance(people, str) or not isinstance(people, Sequence) else [*people]
 
 
-def evaluate_items(turn: RunTurn, step: PlanStep) -> tuple[int, Stored, StepError | None]:
+def evaluate_items(
+    turn: RunTurn, step: PlanStep, key: StepKey
+) -> tuple[int, Stored, StepError | None]:
     """The fan-out's list, filtered and keyed: (count, sealed [[key, value], ...], error)."""
     foreach = step.foreach
     assert foreach is not None
-    names = _names(turn, foreach.items.references)
+    names = _names(turn, foreach.items.references, key)
     listed = evaluate(foreach.items, names)
     if isinstance(listed, ExprError):
         return 0, NOTHING, _expr_error(turn, listed)
@@ -270,19 +280,19 @@ def evaluate_items(turn: RunTurn, step: PlanStep) -> tuple[int, Stored, StepErro
     if len(listed) > ITEMS_MAX:
         message = f"`foreach.in` gave {len(listed)} items, this release takes {ITEMS_MAX}"
         return 0, NOTHING, engine_error(turn, "input.invalid", message)
-    pairs, error = _keyed_items(turn, step, listed)
+    pairs, error = _keyed_items(turn, step, key, listed)
     if error is not None:
         return 0, NOTHING, error
     return len(pairs), turn.vault.seal(turn.run_id, _json(pairs)), None
 
 
 def _keyed_items(
-    turn: RunTurn, step: PlanStep, listed: Sequence[JsonValue]
+    turn: RunTurn, step: PlanStep, of: StepKey, listed: Sequence[JsonValue]
 ) -> tuple[list[list[JsonValue]], StepError | None]:
     foreach = step.foreach
     assert foreach is not None
-    where_names = dict(_names(turn, foreach.where.references)) if foreach.where else {}
-    key_names = dict(_names(turn, foreach.key.references)) if foreach.key else {}
+    where_names = dict(_names(turn, foreach.where.references, of)) if foreach.where else {}
+    key_names = dict(_names(turn, foreach.key.references, of)) if foreach.key else {}
     pairs: list[list[JsonValue]] = []
     seen: set[str] = set()
     for position, value in enumerate(listed):

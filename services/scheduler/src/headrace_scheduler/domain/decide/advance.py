@@ -4,7 +4,7 @@
 nothing else, so its cost follows the graph's edges and not the size of the run.
 """
 
-from headrace_core.ids import StepKey, partition_of, slot_of
+from headrace_core.ids import StepKey, group_of, member_key, owner_of, partition_of, slot_of
 from headrace_core.partition.events import ChildEnded
 from headrace_core.payload import NOTHING, BlobMissingHere
 from headrace_core.run.events import (
@@ -33,9 +33,11 @@ from headrace_scheduler.domain.decide.compensate import (
     end_compensation,
     must_compensate,
 )
-from headrace_scheduler.domain.decide.fan_out import go_on, item_ended
-from headrace_scheduler.domain.decide.open_step import open_step
-from headrace_scheduler.domain.decide.stopping import may_start, stop_open_steps
+from headrace_scheduler.domain.decide.fan_out import go_on_after_item
+from headrace_scheduler.domain.decide.group import end_if_decided
+from headrace_scheduler.domain.decide.open_step import open_part, open_step
+from headrace_scheduler.domain.decide.repeat import go_on_if_ended
+from headrace_scheduler.domain.decide.stopping import has_parts, may_start, stop_open_steps
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import EvictRun, FetchPayload
 from headrace_scheduler.domain.failure import engine_error
@@ -51,7 +53,7 @@ _SKIP_REASONS = (
 def begin(turn: RunTurn) -> None:
     """Open what needs nothing, then settle."""
     for step_id in turn.plan.entry:
-        consider(turn, turn.plan.steps[step_id])
+        consider(turn, StepKey(step_id))
     settle(turn)
 
 
@@ -79,10 +81,19 @@ def resume(turn: RunTurn) -> None:
     # The last owner may have gone before it could ask.
     stop_open_steps(turn)
     for state in list(run.steps.values()):
-        if state.fan_out is not None and state.status not in STEP_TERMINAL:
-            go_on(turn, turn.plan.steps[state.key], state)
+        # Looking at one may end others.
+        if state.key in run.steps and state.status not in STEP_TERMINAL:
+            _look_again(turn, state)
     _consider_pending(turn)
     settle(turn)
+
+
+def _look_again(turn: RunTurn, state: StepView) -> None:
+    if has_parts(state):
+        _look_at_whole(turn, state.key)
+    elif state.status is StepStatus.READY and turn.plan.step_at(state.key).inline:
+        # A payload was not at hand when it began.
+        turn.begun.append(state.key)
 
 
 def _is_parked(run: RunView) -> bool:
@@ -91,80 +102,141 @@ def _is_parked(run: RunView) -> bool:
 
 
 def _settle_ended(turn: RunTurn) -> None:
-    run, plan, ended = turn.run, turn.plan, turn.ended
-    while ended:
-        key = ended.popleft()
-        if key not in run.steps:
-            # An ended item leaves only its outcome behind.
-            item_ended(turn, key)
-            continue
-        for dependent in plan.successors.get(key, ()):
-            if dependent not in run.steps:
-                consider(turn, plan.steps[dependent])
+    ended, begun = turn.ended, turn.begun
+    while ended or begun:
+        if ended:
+            _step_ended(turn, ended.popleft())
+        else:
+            _go_on(turn, begun.popleft())
+
+
+def _step_ended(turn: RunTurn, key: StepKey) -> None:
+    run = turn.run
+    whole = owner_of(key)
+    if whole is not None:
+        # An ended item or pass leaves only its outcome behind.
+        _look_at_whole(turn, whole)
+        return
+    if key not in run.steps:
+        # It went with the item or the pass that it was part of.
+        return
+    group = group_of(key)
+    level = turn.plan if group is None else turn.plan.scope_of(group)
+    for dependent in level.successors.get(turn.plan.step_at(key).id, ()):
+        after = _beside(group, dependent)
+        if after not in run.steps:
+            consider(turn, after)
+    if group is not None:
+        _look_at_whole(turn, group)
+
+
+def _look_at_whole(turn: RunTurn, key: StepKey) -> None:
+    """Some part of this fan-out, group or repeated step has ended."""
+    state = turn.run.steps.get(key)
+    if state is None or state.status in STEP_TERMINAL:
+        return
+    step = turn.plan.step_at(key)
+    if state.group is not None:
+        end_if_decided(turn, step, state)
+    elif state.passes is not None:
+        go_on_if_ended(turn, step, state)
+    elif state.fan_out is not None:
+        go_on_after_item(turn, step, state)
+
+
+def _go_on(turn: RunTurn, key: StepKey) -> None:
+    """What has begun goes on: an item or a pass to its kind, a group to its first steps."""
+    state = turn.run.steps.get(key)
+    if state is None or state.status in STEP_TERMINAL:
+        return
+    if state.group is not None:
+        _consider_members(turn, key)
+    if has_parts(state):
+        _look_at_whole(turn, key)
+    else:
+        open_part(turn, key)
+
+
+def _consider_members(turn: RunTurn, group: StepKey) -> None:
+    """Steps of an open group that are due but were not decided yet."""
+    scope = turn.plan.scope_of(group)
+    for name in scope.order:
+        key = member_key(group, name)
+        if key not in turn.run.steps:
+            consider(turn, key)
 
 
 def _consider_pending(turn: RunTurn) -> None:
     for step_id in turn.plan.order:
-        if StepKey(step_id) not in turn.run.steps:
-            consider(turn, turn.plan.steps[step_id])
+        if step_id not in turn.run.steps:
+            consider(turn, StepKey(step_id))
+    for state in list(turn.run.steps.values()):
+        if state.group is not None and state.status not in STEP_TERMINAL:
+            _consider_members(turn, state.key)
     _settle_ended(turn)
 
 
-def consider(turn: RunTurn, step: PlanStep) -> None:
+def consider(turn: RunTurn, key: StepKey) -> None:
     """Decide a pending step's join as soon as it cannot change, never before."""
     if _is_parked(turn.run):
         return
-    edges = _edges(turn, step)
+    step = turn.plan.step_at(key)
+    edges = _edges(turn, step, group_of(key))
     decision = decide_join(step.join, [edge.state for edge in edges])
     if decision is JoinDecision.WAIT:
         return
-    key = StepKey(step.id)
     if decision is JoinDecision.SKIP:
-        turn.emit(StepSkipped(step=key, reason=_skip_reason(turn, edges), edges=edges))
+        reason = _skip_reason(turn, edges, group_of(key))
+        turn.emit(StepSkipped(step=key, reason=reason, edges=edges))
         turn.ended.append(key)
-    elif not may_start(turn, step):
+    elif not may_start(turn, key):
         turn.emit(StepSkipped(step=key, reason=SkipReason.RUN_CANCELLED, edges=edges))
         turn.ended.append(key)
     else:
-        open_step(turn, step, edges)
+        open_step(turn, step, key, edges)
 
 
-def _edges(turn: RunTurn, step: PlanStep) -> tuple[EdgeTaken, ...]:
+def _beside(group: StepKey | None, step: str) -> StepKey:
+    return StepKey(step) if group is None else member_key(group, step)
+
+
+def _edges(turn: RunTurn, step: PlanStep, group: StepKey | None) -> tuple[EdgeTaken, ...]:
     steps = turn.run.steps
     taken: list[EdgeTaken] = []
     for edge in step.needs:
-        source = steps.get(StepKey(edge.source))
+        key = _beside(group, edge.source)
         taken.append(
             EdgeTaken(
                 source=edge.source,
                 port=edge.port,
-                state=_edge(turn.plan, source, edge.source, edge.port),
+                state=_edge(turn.plan, steps.get(key), key, edge.port),
             )
         )
     return tuple(taken)
 
 
-def _edge(plan: Plan, source: StepView | None, source_id: str, port: str) -> EdgeState:
+def _edge(plan: Plan, source: StepView | None, key: StepKey, port: str) -> EdgeState:
     if source is None or source.status not in STEP_TERMINAL:
         return EdgeState.UNDECIDED
-    return edge_state(source.status, source.port, port, catches=plan.steps[source_id].catches)
+    return edge_state(source.status, source.port, port, catches=plan.step_at(key).catches)
 
 
-def _skip_reason(turn: RunTurn, edges: tuple[EdgeTaken, ...]) -> SkipReason:
+def _skip_reason(turn: RunTurn, edges: tuple[EdgeTaken, ...], group: StepKey | None) -> SkipReason:
     states = {edge.state for edge in edges}
     for state, reason in _SKIP_REASONS:
         if state in states:
-            if state is EdgeState.BROKEN and not _any_failed(turn, edges):
+            if state is EdgeState.BROKEN and not _any_failed(turn, edges, group):
                 return SkipReason.UPSTREAM_CANCELLED
             return reason
     return SkipReason.BRANCH_NOT_TAKEN
 
 
-def _any_failed(turn: RunTurn, edges: tuple[EdgeTaken, ...]) -> bool:
+def _any_failed(turn: RunTurn, edges: tuple[EdgeTaken, ...], group: StepKey | None) -> bool:
     steps = turn.run.steps
     return any(
-        edge.state is EdgeState.BROKEN and steps[StepKey(edge.source)].status is StepStatus.FAILED
+        steps[_beside(group, edge.source)].status is StepStatus.FAILED
         for edge in edges
+        if edge.state is EdgeState.BROKEN
     )
 
 
@@ -172,11 +244,11 @@ def _end_run_if_decided(turn: RunTurn) -> None:
     """Nothing is open: every step has reached its end, so has the run, unless a decision still
     waits for a payload to be fetched."""
     run = turn.run
-    if len(run.steps) < len(turn.plan.steps):
+    if _any_pending(turn):
         _consider_pending(turn)
         if run.active or run.idle or _is_parked(run):
             return
-        if len(run.steps) < len(turn.plan.steps):
+        if _any_pending(turn):
             assert any(isinstance(effect, FetchPayload) for effect in turn.effects), (
                 "a step was left without a decision"
             )
@@ -185,6 +257,10 @@ def _end_run_if_decided(turn: RunTurn) -> None:
         _end_run(turn)
     except BlobMissingHere as missing:
         turn.perform(FetchPayload(run.run_id, missing.run, missing.stored))
+
+
+def _any_pending(turn: RunTurn) -> bool:
+    return any(step_id not in turn.run.steps for step_id in turn.plan.order)
 
 
 def _end_run(turn: RunTurn) -> None:

@@ -1,9 +1,9 @@
 """Cancel a run: by request, by its timeout, or because its parent gave it up."""
 
-from headrace_core.ids import StepKey
+from headrace_core.ids import StepKey, member_key
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import RunCancelRequested, StepSkipped
-from headrace_core.run.status import RUN_TERMINAL, CancelCause, SkipReason
+from headrace_core.run.status import RUN_TERMINAL, STEP_TERMINAL, CancelCause, SkipReason
 from headrace_scheduler.domain.commands import CancelRun, TimerKind
 from headrace_scheduler.domain.decide.advance import settle
 from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS, stop_open_steps
@@ -32,9 +32,17 @@ def request_cancel(
     turn.emit(RunCancelRequested(cause=cause, requested_by=requested_by, reason=reason))
     stop_open_steps(turn)
     for step_id in turn.plan.order:
-        key = StepKey(step_id)
-        if key not in run.steps:
-            turn.emit(StepSkipped(step=key, reason=SkipReason.RUN_CANCELLED))
+        _skip_if_pending(turn, StepKey(step_id))
+    for state in list(run.steps.values()):
+        if state.group is not None and state.status not in STEP_TERMINAL:
+            for step_id in turn.plan.scope_of(state.key).order:
+                _skip_if_pending(turn, member_key(state.key, step_id))
     if run.active or run.idle:
         due_ms = turn.now_ms + CANCEL_GRACE_MS
         turn.perform(SetTimer(due_ms, run.run_id, StepKey(""), TimerKind.CANCEL_GRACE))
+
+
+def _skip_if_pending(turn: RunTurn, key: StepKey) -> None:
+    if key not in turn.run.steps:
+        turn.emit(StepSkipped(step=key, reason=SkipReason.RUN_CANCELLED))
+        turn.ended.append(key)

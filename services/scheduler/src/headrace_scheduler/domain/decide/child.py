@@ -2,7 +2,7 @@
 
 import json
 
-from headrace_core.ids import PlanHash, RunId, StepKey, partition_of, slot_of, step_of
+from headrace_core.ids import PlanHash, RunId, StepKey, partition_of, slot_of
 from headrace_core.partition.events import ChildEnded, ChildStart, MessageReceived
 from headrace_core.run.events import (
     Parent,
@@ -115,7 +115,7 @@ def take_answer(turn: RunTurn, command: TakeMessage) -> None:
     if message.status is RunStatus.SUCCEEDED:
         output = turn.vault.seal(turn.run_id, turn.vault.open(message.child, message.output))
         step_succeeded(turn, key, output)
-    elif is_stopping(turn, step_of(key)[0]):
+    elif is_stopping(turn, key):
         end_cancelled(turn, state)
     else:
         attempt_failed(turn, key, _child_error(turn, message, state))

@@ -23,7 +23,8 @@ def is_compensable(turn: RunTurn, key: StepKey) -> bool:
         return False
     state = turn.run.steps[key]
     # A fan-out did nothing itself: its items are undone, each for itself.
-    return turn.plan.step_at(key).undo is not None and state.fan_out is None
+    is_whole = state.fan_out is not None or state.passes is not None
+    return turn.plan.step_at(key).undo is not None and not is_whole
 
 
 def must_compensate(turn: RunTurn) -> bool:

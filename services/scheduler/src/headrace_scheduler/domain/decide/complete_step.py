@@ -2,7 +2,6 @@
 
 from typing import assert_never
 
-from headrace_core.ids import step_of
 from headrace_core.run.events import StepCancelled, StepError, StepNoted
 from headrace_core.run.state import StepView
 from headrace_core.run.status import StepStatus
@@ -77,7 +76,7 @@ def open_attempt(turn: RunTurn, command: CompleteStep | NoteStep) -> StepView | 
 
 def _ended_otherwise(turn: RunTurn, command: CompleteStep, state: StepView) -> None:
     key, usage = command.step, command.usage
-    stopping = is_stopping(turn, step_of(key)[0])
+    stopping = is_stopping(turn, key)
     error = command.error or StepError(type="executor.no_error_given")
     match command.outcome:
         case Outcome.FAILED:

@@ -1,7 +1,6 @@
 """An approval is decided once: the first decision wins, and its author is logged. Until then
 more people are asked as its escalations say."""
 
-from headrace_core.ids import step_of
 from headrace_core.run.events import ApprovalDecided, ApprovalEscalated
 from headrace_core.run.status import WaitingKind
 from headrace_scheduler.domain.commands import DecideApproval, FireTimer
@@ -19,7 +18,7 @@ DECISIONS = ("approved", "rejected")
 
 
 def decide_approval(turn: RunTurn, command: DecideApproval) -> Rejection | None:
-    plan_step = turn.plan.steps.get(command.step)
+    plan_step = turn.plan.find(command.step)
     if plan_step is None or plan_step.approval is None:
         return Rejection(Reason.NOT_FOUND, f"the run has no approval {command.step!r}")
     if command.decision not in DECISIONS:
@@ -41,7 +40,7 @@ def decide_approval(turn: RunTurn, command: DecideApproval) -> Rejection | None:
 def escalate(turn: RunTurn, command: FireTimer) -> Rejection | None:
     """The next escalation's time has come."""
     state = turn.run.steps.get(command.step)
-    step = turn.plan.steps.get(step_of(command.step)[0])
+    step = turn.plan.find(command.step)
     if state is None or step is None or next_escalation_ms(step, state) != command.due_ms:
         return Rejection(Reason.LATE, "the escalation has lost its meaning")
     entry = escalations(step)[state.escalated]

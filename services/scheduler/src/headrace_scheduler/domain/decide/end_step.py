@@ -1,6 +1,6 @@
 """How a step ends: by success, or by failure after retry, fallback and `on_error`."""
 
-from headrace_core.ids import StepKey, step_of
+from headrace_core.ids import StepKey, group_of, owner_of
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.policy.retry import delay_ms, is_retryable
 from headrace_core.run.events import (
@@ -21,6 +21,7 @@ from headrace_scheduler.domain.decide.compensate import is_compensable
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decide.stopping import (
     cancel_child,
+    first_failed_beside,
     has_effect,
     is_stopping,
     stop_open_steps,
@@ -77,7 +78,6 @@ def retry_due_ms(
     turn: RunTurn, key: StepKey, error: StepError, retry_after_ms: int = 0
 ) -> int | None:
     """When the open attempt would be repeated if it ended with this error; None for never."""
-    step_id, _ = step_of(key)
     step, state = turn.plan.step_at(key), turn.run.steps[key]
     # A fallback call has the attempts of its own action.
     policy = step.fallback[state.fallback - 1].retry if state.fallback else step.retry
@@ -85,7 +85,7 @@ def retry_due_ms(
     if (
         tries >= policy.max_attempts
         or not is_retryable(policy, error.type)
-        or is_stopping(turn, step_id)
+        or is_stopping(turn, key)
     ):
         return None
     wait_ms = delay_ms(policy, tries, turn.run_id, key, state.attempt, retry_after_ms)
@@ -98,9 +98,8 @@ def step_failed(
     turn: RunTurn, key: StepKey, error: StepError, *, usage: Usage | None = None
 ) -> None:
     """No further attempt: fallback entries in turn, then `on_error`, then the step has failed."""
-    step_id, _ = step_of(key)
     step, state = turn.plan.step_at(key), turn.run.steps[key]
-    if not is_stopping(turn, step_id):
+    if not is_stopping(turn, key):
         for entry in range(state.fallback, len(step.fallback)):
             if _fall_back(turn, step, state, entry, error, usage):
                 return
@@ -120,14 +119,19 @@ def end_failed(
 
 
 def open_failed(
-    turn: RunTurn, step: PlanStep, edges: tuple[EdgeTaken, ...], error: StepError
+    turn: RunTurn,
+    step: PlanStep,
+    key: StepKey,
+    edges: tuple[EdgeTaken, ...] | None,
+    error: StepError,
 ) -> None:
     """A step that fails before anything of it has begun: its condition, its list or what its kind
-    asks for cannot be told. No fallback stands in: the condition may be there to prevent it."""
-    key = StepKey(step.id)
+    asks for cannot be told. No fallback stands in: the condition may be there to prevent it.
+    Without `edges` it is an item or a pass, which is ready already."""
     # Evaluated first: a payload that is not at hand leaves the step as it was.
     instead, final = on_error_output(turn, step, key, error)
-    turn.emit(StepReady(step=key, edges=edges))
+    if edges is not None:
+        turn.emit(StepReady(step=key, edges=edges))
     if instead is None:
         _fail(turn, key, final, None)
     else:
@@ -138,24 +142,25 @@ def on_error_output(
     turn: RunTurn, step: PlanStep, key: StepKey, error: StepError
 ) -> tuple[Stored | None, StepError]:
     """What takes the place of the step's output, or None and the error with which it fails."""
-    if step_of(key)[1] is not None or step.on_error is not OnError.OUTPUT:
+    if owner_of(key) is not None or step.on_error is not OnError.OUTPUT:
         return None, error
     output, failure = seal_template(turn, step.on_error_output, key, error)
     return (output, error) if failure is None else (None, failure)
 
 
 def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) -> None:
-    handled = step_of(key)[1] is None and turn.plan.step_at(key).catches
+    handled = owner_of(key) is None and turn.plan.step_at(key).catches
     attempt = turn.run.steps[key].attempt
-    before = turn.run.first_failed
+    before = first_failed_beside(turn, key)
     turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))
     turn.ended.append(key)
-    failed_first = before is None and turn.run.first_failed is not None
+    failed_first = before is None and first_failed_beside(turn, key) is not None
     if not failed_first:
         return
     if turn.plan.on_failure is OnFailure.CANCEL:
         stop_open_steps(turn)
-    elif turn.plan.on_failure is OnFailure.SUSPEND and may_suspend(turn):
+    elif turn.plan.on_failure is OnFailure.SUSPEND and may_suspend(turn) and group_of(key) is None:
+        # Inside of a group the others go on to their end: it is the group that is repaired.
         turn.emit(RunSuspended(incident=error, step=key))
 
 

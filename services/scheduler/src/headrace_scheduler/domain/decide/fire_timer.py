@@ -2,7 +2,6 @@
 
 from typing import assert_never
 
-from headrace_core.ids import step_of
 from headrace_core.run.events import TimerFired
 from headrace_core.run.state import StepView
 from headrace_core.run.status import (
@@ -22,12 +21,16 @@ from headrace_scheduler.domain.decide.end_step import (
     is_too_late,
     make_ready,
     step_succeeded,
+    too_late,
 )
+from headrace_scheduler.domain.decide.repeat import begin_pass
 from headrace_scheduler.domain.decide.stopping import (
     CANCEL_GRACE_MS,
     cancel_child,
     end_after_grace,
+    has_parts,
     is_stopping,
+    stop_parts,
 )
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.failure import engine_error
@@ -68,7 +71,12 @@ def _step_due(turn: RunTurn, command: FireTimer) -> Rejection | None:
         make_ready(turn, step, state.key)
     elif state.waiting is WaitingKind.TIMER:
         turn.emit(TimerFired(step=state.key))
-        step_succeeded(turn, state.key)
+        if state.passes is not None:
+            begin_pass(turn, state.key, state.passes.number + 1)
+        else:
+            step_succeeded(turn, state.key)
+    elif state.waiting is WaitingKind.STEPS:
+        return _group_too_slow(turn, state)
     elif state.waiting is WaitingKind.APPROVAL:
         assert step.approval is not None
         turn.emit(TimerFired(step=state.key))
@@ -80,10 +88,19 @@ def _step_due(turn: RunTurn, command: FireTimer) -> Rejection | None:
     return None
 
 
+def _group_too_slow(turn: RunTurn, state: StepView) -> Rejection | None:
+    if is_stopping(turn, state.key):
+        return _STALE
+    turn.emit(TimerFired(step=state.key))
+    message = "the steps of the group did not end within its timeout"
+    stop_parts(turn, state, engine_error(turn, "timeout.attempt", message))
+    return None
+
+
 def _child_too_slow(turn: RunTurn, state: StepView) -> Rejection | None:
     """A sub-flow's run is an attempt like any other. It is not waited for: another attempt is a
     run of its own, and the answer of this one comes too late to be heard."""
-    if is_stopping(turn, step_of(state.key)[0]):
+    if is_stopping(turn, state.key):
         # It was cancelled before; its answer ends the step.
         return _STALE
     cancel_child(turn, state)
@@ -97,8 +114,15 @@ def _step_deadline(turn: RunTurn, command: FireTimer) -> Rejection | None:
     if state is None or state.status in STEP_TERMINAL:
         return _STALE
     step = turn.plan.step_at(state.key)
-    if state.fan_out is not None or not is_too_late(turn, step, state):
-        # Of a fan-out each item has a deadline of its own.
+    if not is_too_late(turn, step, state):
+        return _STALE
+    if state.group is not None:
+        if is_stopping(turn, state.key):
+            return _STALE
+        stop_parts(turn, state, too_late(turn, state))
+        return None
+    if has_parts(state):
+        # Each item and each pass has a deadline of its own.
         return _STALE
     end_by_deadline(turn, step, state)
     return None

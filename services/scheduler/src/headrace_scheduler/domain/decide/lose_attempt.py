@@ -1,7 +1,6 @@
 """Attempts that nobody reports. This is suspicion only, and safe when wrong: the effect row
 decides what the next attempt may do."""
 
-from headrace_core.ids import step_of
 from headrace_core.run.events import StepRetryScheduled
 from headrace_core.run.state import StepView
 from headrace_core.run.status import STEP_TERMINAL, StepStatus
@@ -33,9 +32,8 @@ def lose_attempt(turn: RunTurn, command: LoseAttempt) -> Rejection | None:
     state = turn.run.steps.get(command.step)
     if state is None or state.status is not StepStatus.RUNNING or state.attempt != command.attempt:
         return Rejection(Reason.LATE, f"attempt {command.attempt} is closed")
-    step_id, _ = step_of(command.step)
     step = turn.plan.step_at(command.step)
-    may_go_on = not is_stopping(turn, step_id) and not is_too_late(turn, step, state)
+    may_go_on = not is_stopping(turn, state.key) and not is_too_late(turn, step, state)
     if state.lost < LOST_MAX and may_go_on:
         try_elsewhere(turn, state)
     elif has_effect(step, state):
@@ -86,11 +84,10 @@ def close_by_row(turn: RunTurn, command: CloseByRow) -> Rejection | None:
 
 def _close_newer(turn: RunTurn, state: StepView) -> Rejection | None:
     """While its row was closed the step was given out once more: what has to end still has to."""
-    step_id, _ = step_of(state.key)
     step = turn.plan.step_at(state.key)
-    if not is_stopping(turn, step_id) and not is_too_late(turn, step, state):
+    if not is_stopping(turn, state.key) and not is_too_late(turn, step, state):
         return Rejection(Reason.LATE, f"step {state.key!r} has gone on")
-    if is_stopping(turn, step_id):
+    if is_stopping(turn, state.key):
         stop_step(turn, state, step)
     else:
         end_by_deadline(turn, step, state)
@@ -99,8 +96,7 @@ def _close_newer(turn: RunTurn, state: StepView) -> Rejection | None:
 
 
 def _end_without_effect(turn: RunTurn, state: StepView) -> None:
-    step_id, _ = step_of(state.key)
-    if is_stopping(turn, step_id):
+    if is_stopping(turn, state.key):
         end_cancelled(turn, state)
     elif is_too_late(turn, turn.plan.step_at(state.key), state):
         step_failed(turn, state.key, too_late(turn, state))

@@ -6,7 +6,7 @@ the step exactly as it was.
 
 from typing import assert_never
 
-from headrace_core.ids import StepKey
+from headrace_core.ids import StepKey, item_of
 from headrace_core.payload import BlobMissingHere
 from headrace_core.run.events import (
     ApprovalRequested,
@@ -15,13 +15,16 @@ from headrace_core.run.events import (
     StepSkipped,
     StepWaiting,
 )
-from headrace_core.run.status import SkipReason, WaitingKind
+from headrace_core.run.status import SkipReason, StepStatus, WaitingKind
 from headrace_core.workflow.plan import PlanStep, StepKind
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.end_step import open_failed, step_succeeded
 from headrace_scheduler.domain.decide.escalation import set_escalation_timer
 from headrace_scheduler.domain.decide.fan_out import expand
+from headrace_scheduler.domain.decide.group import open_group
+from headrace_scheduler.domain.decide.repeat import begin_pass
 from headrace_scheduler.domain.decide.start_action import start_action
+from headrace_scheduler.domain.decide.stopping import end_cancelled, is_stopping
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import FetchPayload, SetTimer
 from headrace_scheduler.domain.failure import engine_error
@@ -37,83 +40,111 @@ from headrace_scheduler.domain.values import (
 Edges = tuple[EdgeTaken, ...]
 
 
-def open_step(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
+def open_step(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges) -> None:
     try:
-        _open(turn, step, edges)
+        _open(turn, step, key, edges)
     except BlobMissingHere as missing:
         turn.perform(FetchPayload(turn.run_id, missing.run, missing.stored))
 
 
-def _open(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
-    key = StepKey(step.id)
+def open_part(turn: RunTurn, key: StepKey) -> None:
+    """An item or a pass that is ready goes on to what the kind of its step asks for."""
+    state = turn.run.steps.get(key)
+    if state is None or state.status is not StepStatus.READY:
+        return
+    step = turn.plan.step_at(key)
+    if is_stopping(turn, key):
+        end_cancelled(turn, state)
+        return
+    try:
+        if step.repeat is not None and item_of(key) is not None:
+            begin_pass(turn, key, 1)
+        else:
+            _open_kind(turn, step, key, None)
+    except BlobMissingHere as missing:
+        turn.perform(FetchPayload(turn.run_id, missing.run, missing.stored))
+
+
+def _open(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges) -> None:
     if step.when is not None:
-        holds, error = condition_holds(turn, step)
+        holds, error = condition_holds(turn, step, key)
         if error is not None:
-            open_failed(turn, step, edges, error)
+            open_failed(turn, step, key, edges, error)
             return
         if not holds:
             turn.emit(StepSkipped(step=key, reason=SkipReason.CONDITION, edges=edges))
             turn.ended.append(key)
             return
     if step.foreach is not None:
-        expand(turn, step, edges)
-        return
+        expand(turn, step, key, edges)
+    elif step.repeat is not None:
+        turn.emit(StepReady(step=key, edges=edges))
+        begin_pass(turn, key, 1)
+    else:
+        _open_kind(turn, step, key, edges)
+
+
+def _open_kind(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
+    """Without `edges` it is an item or a pass, which is ready already."""
     match step.kind:
         case StepKind.USES:
-            turn.emit(StepReady(step=key, edges=edges))
+            _ready(turn, key, edges)
             start_action(turn, step, key)
         case StepKind.SET:
-            _open_set(turn, step, edges)
+            _open_set(turn, step, key, edges)
         case StepKind.SWITCH:
-            _open_switch(turn, step, edges)
+            _open_switch(turn, step, key, edges)
         case StepKind.FAIL:
-            _open_fail(turn, step, edges)
+            _open_fail(turn, step, key, edges)
         case StepKind.WAIT:
-            _open_wait(turn, step, edges)
+            _open_wait(turn, step, key, edges)
         case StepKind.APPROVAL:
-            _open_approval(turn, step, edges)
+            _open_approval(turn, step, key, edges)
         case StepKind.GROUP:
-            raise AssertionError("a group is refused at publish by this release")
+            _ready(turn, key, edges)
+            open_group(turn, step, key)
         case _:
             assert_never(step.kind)
 
 
-def _open_set(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
-    key = StepKey(step.id)
-    output, error = seal_template(turn, step.set)
+def _ready(turn: RunTurn, key: StepKey, edges: Edges | None) -> None:
+    if edges is not None:
+        turn.emit(StepReady(step=key, edges=edges))
+
+
+def _open_set(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
+    output, error = seal_template(turn, step.set, key)
     if error is not None:
-        open_failed(turn, step, edges, error)
+        open_failed(turn, step, key, edges, error)
         return
-    turn.emit(StepReady(step=key, edges=edges))
+    _ready(turn, key, edges)
     step_succeeded(turn, key, output)
 
 
-def _open_switch(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
-    key = StepKey(step.id)
-    port, error = choose_port(turn, step)
+def _open_switch(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
+    port, error = choose_port(turn, step, key)
     if error is not None:
-        open_failed(turn, step, edges, error)
+        open_failed(turn, step, key, edges, error)
         return
-    turn.emit(StepReady(step=key, edges=edges))
+    _ready(turn, key, edges)
     # No case holds: the step has succeeded and every port is dead.
     step_succeeded(turn, key, port=port or "")
 
 
-def _open_fail(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
+def _open_fail(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
     assert step.fail is not None
-    message, error = failure_message(turn, step)
+    message, error = failure_message(turn, step, key)
     if error is None:
         error = engine_error(turn, step.fail.type, message)
-    open_failed(turn, step, edges, error)
+    open_failed(turn, step, key, edges, error)
 
 
-def _open_wait(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
-    key = StepKey(step.id)
-    due_ms, error = wake_time(turn, step)
+def _open_wait(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
+    due_ms, error = wake_time(turn, step, key)
     if error is not None:
-        open_failed(turn, step, edges, error)
+        open_failed(turn, step, key, edges, error)
         return
-    turn.emit(StepReady(step=key, edges=edges))
+    _ready(turn, key, edges)
     if due_ms <= turn.now_ms:
         step_succeeded(turn, key)
     else:
@@ -121,14 +152,13 @@ def _open_wait(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
         turn.perform(SetTimer(due_ms, turn.run_id, key, TimerKind.STEP_DUE))
 
 
-def _open_approval(turn: RunTurn, step: PlanStep, edges: Edges) -> None:
+def _open_approval(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
     assert step.approval is not None
-    key = StepKey(step.id)
-    request, error = approval_request(turn, step)
+    request, error = approval_request(turn, step, key)
     if error is not None:
-        open_failed(turn, step, edges, error)
+        open_failed(turn, step, key, edges, error)
         return
-    turn.emit(StepReady(step=key, edges=edges))
+    _ready(turn, key, edges)
     expires_ms = step.approval.expires_ms
     due_ms = turn.now_ms + expires_ms if expires_ms is not None else None
     turn.emit(ApprovalRequested(step=key, request=request, expires_at_ms=due_ms))

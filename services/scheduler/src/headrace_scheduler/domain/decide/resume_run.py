@@ -29,6 +29,7 @@ from headrace_core.workflow.plan import OnFailure, PlanStep, StepKind
 from headrace_scheduler.domain.commands import ResumeRun, StepEdit
 from headrace_scheduler.domain.decide.advance import resume
 from headrace_scheduler.domain.decide.end_step import step_succeeded
+from headrace_scheduler.domain.decide.stopping import has_parts
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.recovery import effects_of_run
 
@@ -121,8 +122,8 @@ def _retry_refused(turn: RunTurn, step: PlanStep) -> Rejection | None:
     state = turn.run.steps.get(StepKey(step.id))
     if state is None or state.status is not StepStatus.FAILED:
         return _state(f"step {step.id!r} has not failed: there is nothing to retry")
-    if state.fan_out is not None:
-        return _invalid(f"step {step.id!r} is a fan-out: skip it or give its output")
+    if has_parts(state):
+        return _invalid(f"step {step.id!r} has parts of its own: skip it or give its output")
     return None
 
 

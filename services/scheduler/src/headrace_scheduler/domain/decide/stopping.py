@@ -1,12 +1,12 @@
 """A run that stops early: by a cancel, its timeout, its parent, or `on_failure: cancel`."""
 
-from headrace_core.ids import partition_of, slot_of, step_of
+from headrace_core.ids import StepKey, group_of, owner_of, partition_of, slot_of
 from headrace_core.partition.events import ChildCancel
-from headrace_core.run.events import StepCancelled
+from headrace_core.run.events import StepCancelled, StepError, StepStopRequested
 from headrace_core.run.state import StepView
 from headrace_core.run.status import STEP_TERMINAL, StepStatus, WaitingKind
 from headrace_core.workflow.joins import JoinKind
-from headrace_core.workflow.plan import Effect, OnFailure, Plan, PlanStep, UsesKind
+from headrace_core.workflow.plan import Effect, OnFailure, Plan, PlanStep, Scope, UsesKind
 from headrace_scheduler.domain.decide.start_action import action_of
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import CancelAttempt, CloseRow
@@ -15,31 +15,55 @@ CANCEL_GRACE_MS = 10_000
 """So long a cancelled run waits for the word of its open attempts; then their rows decide."""
 
 
-def protected_steps(plan: Plan) -> frozenset[str]:
+def protected_steps(level: Plan | Scope) -> frozenset[str]:
     """What `on_failure: cancel` lets go on: steps behind `.error` edges or `always` joins."""
     reached = {
         step.id
-        for step in plan.steps.values()
+        for step in level.steps.values()
         if step.join.kind is JoinKind.ALWAYS or any(edge.port == "error" for edge in step.needs)
     }
-    for step_id in plan.order:
-        if any(edge.source in reached for edge in plan.steps[step_id].needs):
+    for step_id in level.order:
+        if any(edge.source in reached for edge in level.steps[step_id].needs):
             reached.add(step_id)
     return frozenset(reached)
 
 
-def is_stopping(turn: RunTurn, step_id: str) -> bool:
-    """Whether this step may not go on."""
+def is_stopping(turn: RunTurn, key: StepKey) -> bool:
+    """Whether this step, or something that it is a part of, may not go on."""
     run = turn.run
     if run.cancel is not None:
         return True
-    if run.first_failed is None or turn.plan.on_failure is not OnFailure.CANCEL:
+    place: StepKey | None = key
+    while place is not None:
+        state = run.steps.get(place)
+        if state is not None and state.stop is not None:
+            return True
+        whole = owner_of(place)
+        if whole is None and _stopped_by_failure(turn, place):
+            return True
+        place = whole or group_of(place)
+    return False
+
+
+def _stopped_by_failure(turn: RunTurn, key: StepKey) -> bool:
+    """Whether a failure beside this step stops it, by `on_failure: cancel`."""
+    if turn.plan.on_failure is not OnFailure.CANCEL or first_failed_beside(turn, key) is None:
         return False
-    return step_id not in protected_steps(turn.plan)
+    level = turn.plan.level_at(key)
+    return turn.plan.step_at(key).id not in protected_steps(level)
 
 
-def may_start(turn: RunTurn, step: PlanStep) -> bool:
-    return not is_stopping(turn, step.id)
+def first_failed_beside(turn: RunTurn, key: StepKey) -> StepKey | None:
+    """The first step on this step's level that failed without a handler."""
+    group = group_of(key)
+    if group is None:
+        return turn.run.first_failed
+    state = turn.run.steps.get(group)
+    return state.group.failed if state is not None and state.group is not None else None
+
+
+def may_start(turn: RunTurn, key: StepKey) -> bool:
+    return not is_stopping(turn, key)
 
 
 def has_effect(step: PlanStep, state: StepView) -> bool:
@@ -56,16 +80,15 @@ def has_effect(step: PlanStep, state: StepView) -> bool:
 
 def stop_open_steps(turn: RunTurn) -> None:
     for state in list(turn.run.steps.values()):
-        if state.status in STEP_TERMINAL or state.fan_out is not None:
-            continue
-        step_id, _ = step_of(state.key)
-        if is_stopping(turn, step_id):
+        if _is_open(state) and is_stopping(turn, state.key):
             stop_step(turn, state, turn.plan.step_at(state.key))
 
 
 def stop_step(turn: RunTurn, state: StepView, step: PlanStep) -> None:
     """Ask one open step to end; it ends now where nobody else has to say so."""
-    if state.status is StepStatus.RUNNING:
+    if has_parts(state) and state.waiting is not WaitingKind.TIMER:
+        stop_parts(turn, state)
+    elif state.status is StepStatus.RUNNING:
         turn.perform(CancelAttempt(turn.run_id, state.key, state.attempt, state.executor))
         if not has_effect(step, state):
             end_cancelled(turn, state)
@@ -75,6 +98,35 @@ def stop_step(turn: RunTurn, state: StepView, step: PlanStep) -> None:
         turn.perform(CloseRow(turn.run_id, state.key, state.attempt, state.fallback))
     else:
         end_cancelled(turn, state)
+
+
+def stop_parts(turn: RunTurn, state: StepView, error: StepError | None = None) -> None:
+    """Ask all that is open of a fan-out, a group or a repeated step to end. The step itself ends
+    with the last of them, failed if there is an `error`."""
+    if state.stop is not None:
+        return
+    turn.emit(StepStopRequested(step=state.key, error=error))
+    for part in list(turn.run.steps.values()):
+        if _is_open(part) and _is_part_of(part.key, state.key):
+            stop_step(turn, part, turn.plan.step_at(part.key))
+    # Where nothing of it is open, nothing else would look at it again.
+    turn.begun.append(state.key)
+
+
+def has_parts(state: StepView) -> bool:
+    """Whether the step consists of items, passes or steps, whose ends decide its own."""
+    return state.fan_out is not None or state.group is not None or state.passes is not None
+
+
+def _is_open(state: StepView) -> bool:
+    """A repeated step between two passes is open; else the parts of a step are, not itself."""
+    if state.status in STEP_TERMINAL:
+        return False
+    return not has_parts(state) or state.waiting is WaitingKind.TIMER
+
+
+def _is_part_of(key: StepKey, whole: StepKey) -> bool:
+    return key.startswith(whole) and key[len(whole) : len(whole) + 1] in ("[", "#", "/")
 
 
 def cancel_child(turn: RunTurn, state: StepView) -> None:
@@ -92,7 +144,7 @@ def end_cancelled(turn: RunTurn, state: StepView) -> None:
 def end_after_grace(turn: RunTurn) -> None:
     """The grace is over: rows decide for open attempts, children are left to themselves."""
     for state in list(turn.run.steps.values()):
-        if state.status in STEP_TERMINAL or state.fan_out is not None:
+        if not _is_open(state):
             continue
         step = turn.plan.step_at(state.key)
         if state.attempt and has_effect(step, state):
