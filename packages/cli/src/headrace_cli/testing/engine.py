@@ -246,7 +246,7 @@ class Engine:
                 self._deliver()
             case fx.EvictRun():
                 self._partition.runs.pop(effect.run)
-            case fx.ArmSchedule():
+            case fx.ArmSchedule() | fx.ReleaseFiring() | fx.CancelOpenRun():
                 pass  # Nothing here sets a schedule.
             case fx.FetchPayload():
                 raise AssertionError("nothing is stored elsewhere")
