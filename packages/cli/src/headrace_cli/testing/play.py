@@ -25,8 +25,8 @@ from headrace_core.run.events import (
     StepReady,
     StepSkipped,
 )
-from headrace_core.run.state import RunState, StepState
-from headrace_core.run.status import RUN_TERMINAL, CancelCause
+from headrace_core.run.state import RunState
+from headrace_core.run.status import RUN_TERMINAL, CancelCause, StepStatus
 from headrace_core.workflow.duration import duration_ms
 from headrace_core.workflow.inputs import checked_inputs
 from headrace_core.workflow.plan import Plan
@@ -47,13 +47,13 @@ class ErrorSeen:
 @dataclass(frozen=True, slots=True)
 class StepSeen:
     status: str
-    output: Any
-    error: ErrorSeen | None
-    port: str
-    skip_reason: str
-    attempts: int
-    arguments: Any
     needs: tuple[str, ...]
+    output: Any = None
+    error: ErrorSeen | None = None
+    port: str = ""
+    skip_reason: str = ""
+    attempts: int = 0
+    arguments: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +145,12 @@ def _path(events: list[RunEvent]) -> tuple[str, ...]:
 
 
 def _step(engine: Engine, run: RunState, plan: Plan, name: str) -> StepSeen:
-    state = run.steps.get(StepKey(name)) or StepState(StepKey(name))
+    state = run.steps.get(StepKey(name))
     calls = [call for call in engine.calls if (call.run, call.step) == (run.run_id, name)]
-    needs = plan.steps[name].needs if name in plan.steps else ()
+    edges = plan.steps[name].needs if name in plan.steps else ()
+    needs = tuple(f"{one.source}.{one.port}" if one.port else one.source for one in edges)
+    if state is None:
+        return StepSeen(status=StepStatus.PENDING.text, needs=needs)
     return StepSeen(
         status=state.status.text,
         output=engine.opened(state.output),
@@ -156,7 +159,7 @@ def _step(engine: Engine, run: RunState, plan: Plan, name: str) -> StepSeen:
         skip_reason=state.skip_reason.text if state.skip_reason is not None else "",
         attempts=len(calls),
         arguments=calls[-1].arguments if calls else None,
-        needs=tuple(f"{one.source}.{one.port}" if one.port else one.source for one in needs),
+        needs=needs,
     )
 
 
