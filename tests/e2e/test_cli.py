@@ -372,3 +372,56 @@ def test_a_taken_port_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert refused.code == 6
     assert f"Port {port} for the API is taken" in refused.err
     assert "--api-port" in refused.err
+
+
+FRAGILE = """\
+flow: v1
+name: fragile
+inputs:
+  amount: {type: integer}
+steps:
+  price: {set: {total: "${{ inputs.amount * 2 }}"}}
+  check:
+    needs: [price]
+    when: steps.price.output.total > 100
+    fail: {type: too.much, message: "no"}
+  label:
+    needs: [price]
+    uses: data.format@1
+    with: {text: "{t}", values: {t: "${{ string(steps.price.output.total) }}"}}
+outputs:
+  label: "${{ steps.label.output }}"
+"""
+
+
+def test_a_failed_run_is_forked_with_another_output_and_succeeds(
+    suite: Suite, publish: Publish
+) -> None:
+    headrace = of_tenant(suite, "cli-fork")
+    publish(headrace, FRAGILE)
+    source = started(headrace, "fragile", '{"amount": 60}')
+    assert headrace("watch", source).code == 4
+    edit = ("--output", 'price={"total": 7}')
+    preview = headrace.well("fork", source, *edit, "--preview", "--json").document
+    assert (preview["reused"], preview["edited"]) == (["price"], ["price"])
+    assert sorted(preview["again"]) == ["check", "label"]
+    answer = headrace.well("fork", source, *edit)
+    assert answer.document == {"label": "7"}
+    assert f"from     {source} at event" in answer.err
+    by_input = headrace.well("fork", source, "--input", '{"amount": 1}', "--json").document
+    assert by_input["output"] == {"label": "2"}
+    assert by_input["forked_from"]["run"] == source
+    assert headrace.well("show", source, "--json").document["status"] == "failed"
+
+
+def test_a_fork_at_no_end_of_a_turn_is_refused(suite: Suite, publish: Publish) -> None:
+    headrace = of_tenant(suite, "cli-fork-where")
+    publish(headrace, GREET)
+    source = started(headrace, "greet", '{"name": "Ada"}')
+    assert headrace("watch", source).code == 0
+    inside = headrace("fork", source, "--at", "1")
+    assert inside.code == 1 and "is no end of a turn: fork at" in inside.err
+    beyond = headrace("fork", source, "--at", "999")
+    assert beyond.code == 1 and "there is no event 999" in beyond.err
+    unknown = headrace("fork", source, "--output", "nowhere=1")
+    assert unknown.code == 1 and "no such step" in unknown.err

@@ -23,6 +23,7 @@ INTEGERS: Mapping[str, st.SearchStrategy[int]] = {
     "cost_micros": st.integers(0, (1 << 64) - 1),
     "number": st.integers(0, UINT32_MAX),
     "sequence": st.integers(0, INT64_MAX),
+    "source_sequence": st.integers(0, INT64_MAX),
     "epoch": st.integers(-1, INT64_MAX),
     "seq": st.integers(0, INT64_MAX),
 }

@@ -21,6 +21,8 @@ from headrace.scheduler.v1.scheduler_service_pb2_grpc import (
     add_SchedulerServiceServicer_to_server,
 )
 from headrace_core.errors import HeadraceError, InvalidState, KeyReused, NotFound
+from headrace_core.run.freeze import freeze_run, state_hash
+from headrace_core.run.state import RunState
 from headrace_runtime.address import Address
 from headrace_runtime.rpc.server import RpcServer, start_server
 
@@ -32,6 +34,7 @@ Answer = Callable[[pb.Command], pb.Reply | None]
 def accepted(command: pb.Command, run: str = "", *, repeated: bool = False) -> pb.Reply:
     run = run or command.start_run.run or command.cancel_run.run or command.decide_approval.run
     run = run or command.resume_run.run
+    run = run or command.fork_run.run
     answer = pb.Accepted(run=run, repeated_start=repeated, partition=0, offset=1)
     return pb.Reply(id=command.id, accepted=answer)
 
@@ -130,6 +133,7 @@ class KnownRun:
     events: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     grown: asyncio.Event = field(default_factory=asyncio.Event)
+    state: RunState | None = None
 
     def add(self, kind: str) -> None:
         self.events.append({"sequence": len(self.events) + 1, "kind": kind})
@@ -192,6 +196,19 @@ class ScriptedHistory(HistoryServiceServicer):
         sequence = request.sequence or len(run.events)
         return hpb.StateAtResponse(
             state=orjson.dumps(run.document), state_hash="ab" * 32, sequence=sequence
+        )
+
+    async def ForkPoint(
+        self, request: hpb.ForkPointRequest, context: Context
+    ) -> hpb.ForkPointResponse:
+        run = await self._find(request, context)
+        assert run.state is not None, "the test gives the state to fork from"
+        begun = list(run.state.steps)
+        return hpb.ForkPointResponse(
+            state=freeze_run(run.state),
+            state_hash=state_hash(run.state),
+            sequence=run.state.sequence,
+            begun=begun,
         )
 
     async def ListEvents(

@@ -8,7 +8,13 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.event.v1 import envelope_pb2, partition_events_pb2, run_events_pb2, step_events_pb2
+from headrace.event.v1 import (
+    envelope_pb2,
+    fork_events_pb2,
+    partition_events_pb2,
+    run_events_pb2,
+    step_events_pb2,
+)
 from headrace_contracts.codec import (
     PARTITION_EVENTS,
     RUN_EVENTS,
@@ -23,7 +29,7 @@ from headrace_core.ids import StepKey
 from headrace_core.log.record import Body, Envelope
 from headrace_core.partition.events import Message, PartitionEvent
 from headrace_core.run.events import RunEvent, StepSkipped
-from headrace_core.run.status import CancelCause, RunStatus, SkipReason, WaitingKind
+from headrace_core.run.status import CancelCause, RunStatus, SkipReason, StepStatus, WaitingKind
 from headrace_core.workflow.joins import EdgeState
 from tests.support.strategies import instances
 
@@ -99,6 +105,7 @@ def test_every_kind_in_the_format_is_in_the_tables() -> None:
         (WaitingKind, step_events_pb2.WaitingKind),
         (SkipReason, step_events_pb2.SkipReason),
         (EdgeState, step_events_pb2.EdgeState),
+        (StepStatus, fork_events_pb2.StepStatus),
     ],
 )
 def test_enumerations_have_the_numbers_of_the_format(

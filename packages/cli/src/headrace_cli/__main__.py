@@ -10,6 +10,7 @@ from headrace_cli import (
     egress,
     explain,
     flow_tests,
+    forks,
     replay,
     runs,
     start,
@@ -74,6 +75,7 @@ def _register() -> None:
     app.command(rich_help_panel=running)(runs.cancel)
     app.command(rich_help_panel=running)(runs.resume)
     app.command(rich_help_panel=running)(runs.approve)
+    app.command(rich_help_panel=running)(forks.fork)
     app.command(rich_help_panel=running)(runs.export)
     app.command(rich_help_panel=running)(replay.replay)
     app.add_typer(tenants.tenants, name="tenants", rich_help_panel=administer)

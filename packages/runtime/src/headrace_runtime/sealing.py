@@ -161,6 +161,16 @@ class TenantVault:
             return self._seal_reference(run, json)
         return self._seal_body(run, json, SEALED)
 
+    def reseal(self, source: RunId, target: RunId, stored: Stored) -> Stored:
+        """The same payload for another run of the tenant; a blob is not read for that.
+
+        Raises BlobMissingHere for a key that is not at hand, KeyErased and PayloadTampered.
+        """
+        if not stored:
+            return NOTHING
+        content = self._open_body(source, source, stored)
+        return self._seal_body(target, content, SEALED | (stored[0] & REFERENCE))
+
     async def fetch(self, run: RunId, stored: Stored) -> bytes:
         """The opened payload, and what a following `open` needs is at hand.
 

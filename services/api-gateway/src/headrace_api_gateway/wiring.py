@@ -13,6 +13,7 @@ from headrace_api_gateway.adapters.flows import PublishedFlows
 from headrace_api_gateway.adapters.history import HistoryClient
 from headrace_api_gateway.adapters.scheduler import Schedulers
 from headrace_api_gateway.api.application import Application, build_application
+from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate
 from headrace_api_gateway.api.http_server import serve_http
 from headrace_api_gateway.api.live import LiveRoute
@@ -25,6 +26,7 @@ from headrace_api_gateway.api.vault_routes import VaultRoutes
 from headrace_api_gateway.api.workflow_routes import WorkflowRoutes
 from headrace_api_gateway.app.authentication import Authenticator
 from headrace_api_gateway.app.controlling import Controlling
+from headrace_api_gateway.app.forking import Forking
 from headrace_api_gateway.app.onboarding import Onboarding
 from headrace_api_gateway.app.publishing import Publishing
 from headrace_api_gateway.app.starting import Starting
@@ -129,6 +131,7 @@ def _application(
         StartRunRoute(gate, starting, history, problems),
         LiveRoute(gate, history, problems),
         RunRoutes(history, Controlling(schedulers, history, flows, clock)),
+        ForkRoute(Forking(schedulers, history, flows, clock, os.urandom)),
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),
         vault,

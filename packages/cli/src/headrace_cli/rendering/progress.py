@@ -102,6 +102,9 @@ class Progress:
             yield Change(at_ms, RUN, "compensating", error_text(event["error"]))
         elif kind == "RunStarted":
             yield Change(at_ms, RUN, "running", f"{event['flow']}@{event['version']}")
+        elif kind == "RunForked":
+            origin = f"{event['flow']}@{event['version']}, forked from {event['source']}"
+            yield Change(at_ms, RUN, "running", origin)
         elif kind == "RunCancelRequested":
             yield Change(at_ms, RUN, "cancelling", event["cause"].replace("_", " "))
 

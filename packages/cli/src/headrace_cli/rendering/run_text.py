@@ -26,6 +26,9 @@ def run_head(run: Document, style: Style) -> list[str]:
     if run.get("started_at"):
         origin = f"{clock_text(run['started_at'])} by {run['started_by']} ({run['trigger']})"
         lines.append(_line("started", origin))
+    forked = run.get("forked_from")
+    if forked:
+        lines.append(_line("forked", f"from {forked['run']} at event {forked['sequence']}"))
     parent = run.get("parent")
     if parent:
         lines.append(_line("parent", f"{parent['run']}, step {parent['step']}"))

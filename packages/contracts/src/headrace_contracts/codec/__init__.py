@@ -1,5 +1,6 @@
 """Events and records to and from protobuf: one table, round-trip tested for every kind."""
 
+from headrace_contracts.codec.fork_events import fill_run_forked, take_run_forked
 from headrace_contracts.codec.record import (
     PARTITION_EVENTS,
     RUN_EVENTS,
@@ -16,4 +17,6 @@ __all__ = [
     "decode_record",
     "encode_body",
     "encode_record",
+    "fill_run_forked",
+    "take_run_forked",
 ]

@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from headrace.event.v1 import envelope_pb2 as pb
+from headrace_contracts.codec import fork_events as fork
 from headrace_contracts.codec import partition_events as partition
 from headrace_contracts.codec import run_events as run
 from headrace_contracts.codec import step_events as step
@@ -20,6 +21,7 @@ Take = Callable[[Any], Any]
 
 RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
     ev.RunStarted: ("run_started", run.put_run_started, run.take_run_started),
+    ev.RunForked: ("run_forked", fork.put_run_forked, fork.take_run_forked),
     ev.RunWaiting: ("run_waiting", run.put_run_waiting, run.take_run_waiting),
     ev.RunResumed: ("run_resumed", run.put_run_resumed, run.take_run_resumed),
     ev.RunSuspended: ("run_suspended", run.put_run_suspended, run.take_run_suspended),

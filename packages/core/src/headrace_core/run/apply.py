@@ -19,8 +19,10 @@ from headrace_core.ids import (
 )
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
+from headrace_core.run.appliers.fork import inherited_steps
 from headrace_core.run.state import (
     FanOut,
+    ForkedFrom,
     Group,
     ItemOutcome,
     Passes,
@@ -131,6 +133,17 @@ def _run_started(run: RunState, event: ev.RunStarted) -> None:
     run.priority, run.parent = event.priority, event.parent
     run.timeout_at_ms, run.scheduled_at_ms = event.timeout_at_ms, event.scheduled_at_ms
     run.started_ms = run.time_ms
+
+
+def _run_forked(run: RunState, event: ev.RunForked) -> None:
+    assert run.sequence == 0, "a run begins once"
+    _move_run(run, RunStatus.RUNNING)
+    run.flow, run.version, run.plan = event.flow, event.version, event.plan
+    run.input, run.trigger, run.started_by = event.input, "fork", event.started_by
+    run.priority, run.timeout_at_ms = event.priority, event.timeout_at_ms
+    run.started_ms = run.time_ms
+    run.forked_from = ForkedFrom(event.source, event.source_sequence)
+    run.steps.update(inherited_steps(event))
 
 
 def _run_waiting(run: RunState, event: ev.RunWaiting) -> None:
@@ -419,6 +432,7 @@ def _step_stop_requested(run: RunState, event: ev.StepStopRequested) -> None:
 
 APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.RunStarted: _run_started,
+    ev.RunForked: _run_forked,
     ev.RunWaiting: _run_waiting,
     ev.RunResumed: _run_resumed,
     ev.RunSuspended: _run_suspended,

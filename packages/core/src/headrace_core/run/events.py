@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey
 from headrace_core.payload import NOTHING, Stored
-from headrace_core.run.status import CancelCause, Repair, SkipReason, WaitingKind
+from headrace_core.run.status import CancelCause, Repair, SkipReason, StepStatus, WaitingKind
 from headrace_core.workflow.joins import EdgeState
 
 
@@ -67,6 +67,70 @@ class RunStarted:
     timeout_at_ms: int | None = None
     scheduled_at_ms: int | None = None
     parent: Parent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InheritedItem:
+    """Outcome of an ended item of an inherited fan-out."""
+
+    index: int
+    status: StepStatus
+    output: Stored = NOTHING
+    error: StepError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InheritedItems:
+    """The list of an inherited fan-out and what became of its items."""
+
+    count: int
+    items: Stored
+    outcomes: tuple[InheritedItem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InheritedStep:
+    """An ended step that a fork takes over as it was, its payloads sealed for the new run.
+
+    `edited` says that the output is not the source's. `ready_ms` and `ended_ms` are the source's
+    times; `attempt` counts its assignments there, none of which the new run repeats.
+    """
+
+    step: StepKey
+    status: StepStatus
+    output: Stored = NOTHING
+    port: str = ""
+    recovered: bool = False
+    error: StepError | None = None
+    skip_reason: SkipReason | None = None
+    edges: tuple[EdgeTaken, ...] = ()
+    items: InheritedItems | None = None
+    attempt: int = 0
+    ready_ms: int = 0
+    ended_ms: int = 0
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunForked:
+    """A new run begins with what had ended in `source` at its event `source_sequence`.
+
+    `state_hash` is that of the source's state there. `reason` is sealed JSON text of who forked.
+    """
+
+    source: RunId
+    source_sequence: int
+    state_hash: str
+    flow: str
+    version: int
+    plan: PlanHash
+    input: Stored
+    started_by: str
+    steps: tuple[InheritedStep, ...] = ()
+    input_edited: bool = False
+    priority: int = 0
+    timeout_at_ms: int | None = None
+    reason: Stored = NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -328,6 +392,7 @@ class StepStopRequested:
 
 RunEvent = (
     RunStarted
+    | RunForked
     | RunWaiting
     | RunResumed
     | RunSuspended

@@ -19,6 +19,10 @@ class StoredTurn:
     chain: bytes
     events: tuple[RunEvent, ...]
 
+    @property
+    def last_sequence(self) -> int:
+        return self.sequence + len(self.events) - 1
+
 
 def replay(
     run: RunId, tenant: TenantId, turns: Iterable[StoredTurn], until: int | None = None
@@ -32,8 +36,7 @@ def replay(
         if state.sequence == until:
             break
         assert turn.sequence == state.sequence + 1, "the journal has a gap"
-        last = turn.sequence + len(turn.events) - 1
-        if until is None or last <= until:
+        if until is None or turn.last_sequence <= until:
             apply_turn(state, turn.events, turn.time_ms, turn.chain)
             continue
         set_time(state, turn.time_ms)

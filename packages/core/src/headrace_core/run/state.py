@@ -125,6 +125,8 @@ class StepView(Protocol):
     def repaired(self) -> int: ...
     @property
     def escalated(self) -> int: ...
+    @property
+    def inherited(self) -> bool: ...
 
 
 class StepMemoryView(Protocol):
@@ -203,6 +205,16 @@ class RunView(Protocol):
     def resumed_by(self) -> str: ...
     @property
     def resumed_ms(self) -> int: ...
+    @property
+    def forked_from(self) -> "ForkedFrom | None": ...
+
+
+@dataclass(frozen=True, slots=True)
+class ForkedFrom:
+    """The run and its event up to which this run is the same."""
+
+    run: RunId
+    sequence: int
 
 
 @dataclass(slots=True)
@@ -249,7 +261,8 @@ class Stop:
 class StepState:
     """`attempt` counts every assignment, `lost` those without a verdict, `tries` the counted ones
     of the current fallback entry. `due_ms` is the wake-up time while waiting. `input` holds
-    the members of the step's `with` that an operator has edited; `repaired` counts the repairs."""
+    the members of the step's `with` that an operator has edited; `repaired` counts the repairs.
+    An `inherited` step ended in the run that this one was forked from."""
 
     key: StepKey
     status: StepStatus = StepStatus.PENDING
@@ -281,6 +294,7 @@ class StepState:
     group: Group | None = None
     passes: Passes | None = None
     stop: Stop | None = None
+    inherited: bool = False
 
 
 @dataclass(slots=True)
@@ -330,3 +344,4 @@ class RunState:
     repaired: dict[StepKey, StepMemory] = field(default_factory=dict[StepKey, StepMemory])
     resumed_by: str = ""
     resumed_ms: int = 0
+    forked_from: ForkedFrom | None = None

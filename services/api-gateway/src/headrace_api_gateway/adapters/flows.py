@@ -32,6 +32,15 @@ class VaultSealer:
         return stored
 
 
+class VaultMover:
+    def __init__(self, vault: TenantVault) -> None:
+        self._vault = vault
+        self.reseal = vault.reseal
+
+    async def open(self, run: RunId, stored: Stored) -> bytes:
+        return await self._vault.fetch(run, stored)
+
+
 class PublishedFlows:
     def __init__(self, definitions: Definitions, keyring: Keyring, blobs: BlobStore) -> None:
         self._definitions = definitions
@@ -48,3 +57,6 @@ class PublishedFlows:
 
     async def sealer(self, tenant: TenantId) -> VaultSealer:
         return VaultSealer(await self._keyring.ready(tenant), self._blobs)
+
+    async def mover(self, tenant: TenantId) -> VaultMover:
+        return VaultMover(await self._keyring.ready(tenant))

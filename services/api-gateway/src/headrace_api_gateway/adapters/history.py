@@ -10,7 +10,7 @@ import grpc.aio
 
 from headrace.history.v1 import history_service_pb2 as pb
 from headrace.history.v1.history_service_pb2_grpc import HistoryServiceStub
-from headrace_api_gateway.app.ports import RunFilter
+from headrace_api_gateway.app.ports import ForkPoint, RunFilter
 from headrace_core.errors import (
     BlobMissing,
     BrokenChain,
@@ -24,6 +24,7 @@ from headrace_core.errors import (
     Unavailable,
 )
 from headrace_core.ids import RunId, TenantId
+from headrace_core.run.freeze import thaw_run
 from headrace_runtime.address import Address
 from headrace_runtime.rpc.channel import Backoff, open_channel
 
@@ -96,6 +97,11 @@ class HistoryClient:
         request = pb.StateAtRequest(tenant=tenant, run=run, sequence=sequence)
         found = await self._read(self._stub.StateAt, request)
         return found.state, found.state_hash, found.sequence
+
+    async def fork_point(self, tenant: TenantId, run: RunId, sequence: int) -> ForkPoint:
+        request = pb.ForkPointRequest(tenant=tenant, run=run, sequence=sequence)
+        found = await self._read(self._stub.ForkPoint, request)
+        return ForkPoint(thaw_run(found.state), found.state_hash, frozenset(found.begun))
 
     async def events(
         self, tenant: TenantId, run: RunId, after: int, limit: int

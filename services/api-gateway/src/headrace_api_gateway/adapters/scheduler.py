@@ -11,7 +11,15 @@ from typing import Protocol
 from headrace.event.v1 import step_events_pb2 as step_pb
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
 from headrace_api_gateway.adapters.command_stream import CommandStream, StreamBroken
-from headrace_api_gateway.app.ports import MaybeDone, Schedule, SealedEdit, Start, Started
+from headrace_api_gateway.app.ports import (
+    Fork,
+    MaybeDone,
+    Schedule,
+    SealedEdit,
+    Start,
+    Started,
+)
+from headrace_contracts.codec import fill_run_forked
 from headrace_core.errors import (
     Forbidden,
     HeadraceError,
@@ -96,6 +104,17 @@ class Schedulers:
         m.start_key, m.fingerprint = start.start_key, start.fingerprint
         m.client_key = start.client_key
         accepted = await self._perform(slot_of(start.run), request)
+        return Started(RunId(accepted.run), accepted.repeated_start)
+
+    async def fork(self, fork: Fork) -> Started:
+        request = pb.CommandRequest()
+        command = request.commands.add()
+        command.tenant, command.actor = fork.tenant, fork.actor
+        m = command.fork_run
+        fill_run_forked(m.fork, fork.begin)
+        m.run, m.start_key, m.fingerprint = fork.run, fork.start_key, fork.fingerprint
+        m.client_key = fork.client_key
+        accepted = await self._perform(slot_of(fork.run), request)
         return Started(RunId(accepted.run), accepted.repeated_start)
 
     async def cancel(self, tenant: TenantId, actor: str, run: RunId, reason: Stored) -> None:

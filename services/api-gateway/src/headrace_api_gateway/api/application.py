@@ -5,6 +5,7 @@ import time
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate, guarded_by
 from headrace_api_gateway.api.live import LiveRoute
 from headrace_api_gateway.api.openapi import TITLE, add_documentation
@@ -43,6 +44,7 @@ def build_application(
     start: StartRunRoute,
     live: LiveRoute,
     runs: RunRoutes,
+    forks: ForkRoute,
     workflows: WorkflowRoutes,
     tenants: TenantRoutes,
     vault: VaultRoutes,
@@ -54,6 +56,7 @@ def build_application(
     api.router.route_class = guarded_by(gate)
     problems.handle(api)
     runs.add_to(api)
+    forks.add_to(api)
     workflows.add_to(api)
     tenants.add_to(api)
     vault.add_to(api)

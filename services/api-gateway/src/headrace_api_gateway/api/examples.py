@@ -55,6 +55,21 @@ RESUME: dict[str, Any] = {
     ]
 }
 RESUMED: dict[str, Any] = {"id": RUN_ID, "status": "resumed"}
+FORK: dict[str, Any] = {"sequence": 5, "outputs": {"hello": "Hello Bob"}, "reason": "misspelt"}
+FORKED: dict[str, Any] = {
+    "id": "run_1h1kr9b2c3d4e5f6g7h8j9",
+    "status": "accepted",
+    "url": "/v1/runs/run_1h1kr9b2c3d4e5f6g7h8j9",
+    "repeated": False,
+    "forked_from": {"run": RUN_ID, "sequence": 5},
+    "version": 1,
+    "reused": ["hello"],
+    "edited": ["hello"],
+    "again": [],
+    "first": [],
+    "effects": [],
+    "note": None,
+}
 DECISION: dict[str, Any] = {"decision": "approved", "comment": "fine", "form": {"amount": 120}}
 DECIDED: dict[str, Any] = {"id": RUN_ID, "step": "manager", "decision": "approved"}
 USAGE: dict[str, Any] = {

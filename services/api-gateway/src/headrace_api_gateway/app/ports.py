@@ -7,6 +7,8 @@ from typing import Protocol
 from headrace_core.errors import InvalidState
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import Stored
+from headrace_core.run.events import RunForked
+from headrace_core.run.state import RunView
 from headrace_core.run.status import Repair
 from headrace_core.workflow.plan import Plan, Trigger
 from headrace_runtime.api_keys import StoredKey
@@ -58,6 +60,19 @@ class Schedule:
     rhythm: Trigger | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fork:
+    """`begin` is the new run's first event, its payloads sealed for `run`."""
+
+    tenant: TenantId
+    actor: str
+    run: RunId
+    begin: RunForked
+    start_key: bytes
+    fingerprint: bytes
+    client_key: bool
+
+
 class MaybeDone(InvalidState):
     """A refusal of a command that had been sent before, on a stream that broke unanswered.
 
@@ -75,6 +90,8 @@ class Scheduler(Protocol):
     """
 
     async def start(self, start: Start) -> Started: ...
+
+    async def fork(self, fork: Fork) -> Started: ...
 
     async def cancel(self, tenant: TenantId, actor: str, run: RunId, reason: Stored) -> None: ...
 
@@ -107,6 +124,15 @@ class RunFilter:
     cursor: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ForkPoint:
+    """A run at an end of a turn, payloads as stored; `begun` has begun by now, also after it."""
+
+    state: RunView
+    state_hash: str
+    begun: frozenset[str]
+
+
 class History(Protocol):
     """Answers are JSON documents, passed on as they are. A run that was accepted is always known
     here. Raises NotFound for another tenant's run as for none, Unavailable when history is away.
@@ -120,6 +146,10 @@ class History(Protocol):
 
     async def state(self, tenant: TenantId, run: RunId, sequence: int) -> tuple[bytes, str, int]:
         """State, its hash, and the number of the event it ends at."""
+        ...
+
+    async def fork_point(self, tenant: TenantId, run: RunId, sequence: int) -> ForkPoint:
+        """`sequence` 0 is the newest. Raises InvalidInput where no turn ends."""
         ...
 
     async def events(
@@ -167,6 +197,18 @@ class TenantSealer(Protocol):
         ...
 
 
+class PayloadMover(Protocol):
+    """Reads payloads of one tenant's runs and gives them to another run of it."""
+
+    async def open(self, run: RunId, stored: Stored) -> bytes:
+        """Raises BlobMissing, KeyErased or PayloadTampered."""
+        ...
+
+    def reseal(self, source: RunId, target: RunId, stored: Stored) -> Stored:
+        """Raises BlobMissingHere for what `open` brings to hand."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Startable:
     """A version of a flow with all that its next start needs, at hand."""
@@ -184,3 +226,5 @@ class Flows(Protocol):
     async def plan(self, tenant: TenantId, plan: PlanHash) -> Plan: ...
 
     async def sealer(self, tenant: TenantId) -> TenantSealer: ...
+
+    async def mover(self, tenant: TenantId) -> PayloadMover: ...

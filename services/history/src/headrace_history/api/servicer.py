@@ -16,6 +16,7 @@ from headrace.history.v1.history_service_pb2_grpc import (
 from headrace_core.errors import HeadraceError
 from headrace_history.api import (
     export_run,
+    fork_point,
     get_run,
     get_usage,
     list_events,
@@ -64,6 +65,11 @@ class HistoryServicer(HistoryServiceServicer):
         return await _answer(
             context, state_at.handle(self._use.replayer, self._use.presenter, request)
         )
+
+    async def ForkPoint(
+        self, request: pb.ForkPointRequest, context: Context
+    ) -> pb.ForkPointResponse:
+        return await _answer(context, fork_point.handle(self._use.replayer, request))
 
     async def ListEvents(
         self, request: pb.ListEventsRequest, context: Context

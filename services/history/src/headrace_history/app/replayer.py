@@ -108,6 +108,29 @@ class Replayer:
         except ValueError as fault:
             raise InvalidInput(str(fault)) from fault
 
+    async def fork_point(
+        self, tenant: TenantId, run: RunId, sequence: int = 0
+    ) -> tuple[RunState, RunState]:
+        """The run at the end of a turn (0 for the newest), and as it is now.
+
+        Raises NotFound, and InvalidInput for an event that does not exist or ends no turn.
+        """
+        newest = await self.fold(tenant, run)
+        if not sequence or sequence == newest.state.sequence:
+            return newest.state, newest.state
+        if not 0 < sequence < newest.state.sequence:
+            raise InvalidInput(
+                f"run {run} has {newest.state.sequence} events, there is no event {sequence}"
+            )
+        turn = next(one for one in newest.turns if sequence <= one.last_sequence)
+        if turn.last_sequence != sequence:
+            ends = f"{turn.sequence - 1} or " if turn.sequence > 1 else ""
+            raise InvalidInput(
+                f"event {sequence} of run {run} is no end of a turn: fork at {ends}"
+                f"{turn.last_sequence}"
+            )
+        return replay(run, tenant, newest.turns, sequence), newest.state
+
     def decode(self, turn: JournalTurn) -> StoredTurn:
         events = self._reader.events(turn.body)
         return StoredTurn(turn.offset, turn.time_ms, turn.sequence, turn.chain, events)

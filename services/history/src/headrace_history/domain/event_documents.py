@@ -11,7 +11,14 @@ from typing import cast
 
 from headrace_core.ids import StepKey
 from headrace_core.payload import Stored
-from headrace_core.run.events import EdgeTaken, Parent, RunEvent, StepError, Usage
+from headrace_core.run.events import (
+    EdgeTaken,
+    InheritedStep,
+    Parent,
+    RunEvent,
+    StepError,
+    Usage,
+)
 from headrace_core.run.replay import StoredTurn
 from headrace_history.domain.rendering import (
     Document,
@@ -54,6 +61,22 @@ def event_document(sequence: int, time_ms: int, event: RunEvent, payloads: Paylo
     return document
 
 
+def _inherited(step: InheritedStep, payloads: Payloads) -> Document:
+    """Without the payloads of items, as in a run's document."""
+    items = step.items
+    return {
+        "step": step.step,
+        "status": step.status.text,
+        "output": payloads.show_of_step(step.step, step.output),
+        "error": step.error and error_document(step.step, step.error, payloads),
+        "port": step.port or None,
+        "skip_reason": step.skip_reason and step.skip_reason.text,
+        "items": items and {"count": items.count},
+        "ended_at": time_text(step.ended_ms),
+        "edited": step.edited,
+    }
+
+
 def _shown(step: StepKey, value: object, payloads: Payloads) -> object:
     match value:
         case bytes():
@@ -64,6 +87,8 @@ def _shown(step: StepKey, value: object, payloads: Payloads) -> object:
             return metering_document(value)
         case Parent():
             return parent_document(value)
+        case tuple() if value and isinstance(value[0], InheritedStep):
+            return [_inherited(one, payloads) for one in cast("tuple[InheritedStep, ...]", value)]
         case tuple():
             return edge_documents(cast("tuple[EdgeTaken, ...]", value))
         case IntEnum():

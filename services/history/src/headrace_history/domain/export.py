@@ -6,15 +6,15 @@ turn with its stored bytes, then one line per blob that a payload refers to, sti
 
 from collections.abc import Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import fields
-from typing import Literal, TypeVar
+from dataclasses import fields, is_dataclass
+from typing import Literal, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from headrace_core.errors import BrokenChain
 from headrace_core.ids import RunId, TenantId
 from headrace_core.payload import Stored, key_id_of
-from headrace_core.run.events import RunEvent, StepError
+from headrace_core.run.events import RunEvent
 from headrace_history.domain.projections.journal import check_chain
 from headrace_history.domain.turns import JournalTurn
 
@@ -89,12 +89,19 @@ def turn_line(turn: JournalTurn) -> bytes:
 def stored_of(events: Iterable[RunEvent]) -> Iterator[Stored]:
     """Every payload that stands in these events."""
     for event in events:
-        for item in fields(event):
-            value = getattr(event, item.name)
-            if isinstance(value, bytes) and value:
-                yield Stored(value)
-            elif isinstance(value, StepError) and value.message:
-                yield value.message
+        yield from _stored_in(event)
+
+
+def _stored_in(part: object) -> Iterator[Stored]:
+    if isinstance(part, bytes):
+        if part:
+            yield Stored(part)
+    elif isinstance(part, tuple):
+        for one in cast("tuple[object, ...]", part):
+            yield from _stored_in(one)
+    elif is_dataclass(part):
+        for item in fields(part):
+            yield from _stored_in(getattr(part, item.name))
 
 
 def key_ids_of(payloads: Iterable[Stored]) -> AbstractSet[int]:

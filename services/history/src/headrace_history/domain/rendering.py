@@ -129,7 +129,7 @@ def run_document(
 ) -> Document:
     """A run in full, at whatever event `state` and `timeline` end. `tasks` are the workers' tasks
     that steps call, by fallback: a ready step then says in which lane it waits."""
-    parent = state.parent
+    parent, forked = state.parent, state.forked_from
     return {
         "id": state.run_id,
         "flow": state.flow,
@@ -140,6 +140,7 @@ def run_document(
         "started_by": state.started_by,
         "priority": state.priority,
         "parent": parent and parent_document(parent),
+        "forked_from": forked and {"run": forked.run, "sequence": forked.sequence},
         "started_at": time_text(state.started_ms),
         "scheduled_at": time_text(state.scheduled_at_ms),
         "timeout_at": time_text(state.timeout_at_ms),
@@ -195,7 +196,8 @@ def _run_error(state: RunView, payloads: Payloads) -> Document | None:
 
 
 def _step(step: StepView, payloads: Payloads, timeline: StepTimeline | None) -> Document:
-    shown: Document = {
+    shown: Document = {"inherited": True} if step.inherited else {}
+    shown |= {
         "status": step.status.text,
         "attempt": step.attempt,
         "ready_at": time_text(step.first_ready_ms),

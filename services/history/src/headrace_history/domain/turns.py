@@ -13,6 +13,7 @@ from headrace_core.run import events as ev
 MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
     {
         ev.RunStarted,
+        ev.RunForked,
         ev.RunWaiting,
         ev.RunResumed,
         ev.RunSuspended,

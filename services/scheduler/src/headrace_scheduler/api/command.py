@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 
 import grpc
 
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
+from headrace_contracts.codec import take_run_forked
 from headrace_core.errors import HeadraceError, InvalidInput, InvalidState, KeyReused, NotFound
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId, partition_of, slot_of
 from headrace_core.partition.state import BRIEF_KEY_KEPT_MS, START_KEY_KEPT_MS
@@ -87,6 +89,8 @@ class CommandStreams:
         kind = command.WhichOneof("command")
         if kind == "start_run":
             return await self._start(command.start_run, tenant, command.actor, answer)
+        if kind == "fork_run":
+            return await self._fork(command.fork_run, tenant, command.actor, answer)
         if kind == "cancel_run":
             run = RunId(command.cancel_run.run)
             answer.run = run
@@ -149,6 +153,21 @@ class CommandStreams:
         )
         return self._partition(answer.run), cmd.ResumeRun(
             run=answer.run, tenant=tenant, resumed_by=actor, edits=edits
+        )
+
+    async def _fork(
+        self, m: pb.ForkRun, tenant: TenantId, actor: str, answer: "_CommandAnswer"
+    ) -> tuple[int, cmd.Command]:
+        answer.run = RunId(m.run)
+        fork = replace(take_run_forked(m.fork), started_by=actor)
+        await self._catalogue.load(tenant, fork.plan)
+        return self._partition(answer.run), cmd.ForkRun(
+            run=answer.run,
+            tenant=tenant,
+            fork=fork,
+            start_key=m.start_key,
+            fingerprint=m.fingerprint,
+            key_kept_ms=START_KEY_KEPT_MS if m.client_key else BRIEF_KEY_KEPT_MS,
         )
 
     async def _schedule(self, m: pb.SetSchedule, tenant: TenantId) -> tuple[int, cmd.Command]:

@@ -239,7 +239,7 @@ class Loop:
         self._performing.report_fault(failed)
         metrics.RUNS_PARKED.of().inc()
         command = incoming.command
-        begins = isinstance(command, cmd.StartRun | cmd.FireSchedule) or (
+        begins = isinstance(command, cmd.StartRun | cmd.ForkRun | cmd.FireSchedule) or (
             isinstance(command, cmd.TakeMessage) and isinstance(command.message, ChildStart)
         )
         if begins:

@@ -21,6 +21,7 @@ from headrace_scheduler.domain.decide.child import begin_child, start_child, tak
 from headrace_scheduler.domain.decide.complete_step import complete_step, note_step
 from headrace_scheduler.domain.decide.decide_approval import decide_approval
 from headrace_scheduler.domain.decide.fire_timer import fire_timer
+from headrace_scheduler.domain.decide.fork import fork_run
 from headrace_scheduler.domain.decide.lose_attempt import close_by_row, lose_attempt
 from headrace_scheduler.domain.decide.resume_run import resume_run
 from headrace_scheduler.domain.decide.schedule import (
@@ -122,7 +123,7 @@ class Turns:
         decide = DECIDE_RUN.get(type(command))  # type: ignore[arg-type] # keys are the subset
         if decide is not None:
             return self._decide_run(partition, incoming, decide, now_ms)
-        if isinstance(command, cmd.StartRun):
+        if isinstance(command, cmd.StartRun | cmd.ForkRun):
             return self._start(partition, incoming, command, now_ms)
         if isinstance(command, cmd.TakeMessage):
             return self._take_message(partition, incoming, command, now_ms)
@@ -176,13 +177,21 @@ class Turns:
         return Draft(partition, turn, run, [incoming])
 
     def _start(
-        self, partition: OwnedPartition, incoming: Input, command: cmd.StartRun, now_ms: int
+        self,
+        partition: OwnedPartition,
+        incoming: Input,
+        command: cmd.StartRun | cmd.ForkRun,
+        now_ms: int,
     ) -> Draft | Rejected:
         known = known_start(partition.state, command, max(now_ms, partition.state.time_ms))
         if known is not None:
             return Rejected(incoming, known, partition.epoch)
-        turn, run = self._new_run(partition, command.run, command.tenant, command.plan, now_ms)
-        self._guarded(turn, lambda: start_run(turn, command))
+        plan = command.fork.plan if isinstance(command, cmd.ForkRun) else command.plan
+        turn, run = self._new_run(partition, command.run, command.tenant, plan, now_ms)
+        if isinstance(command, cmd.ForkRun):
+            self._guarded(turn, lambda: fork_run(turn, command))
+        else:
+            self._guarded(turn, lambda: start_run(turn, command))
         partition.runs.add(run)
         return Draft(partition, turn, run, [incoming])
 

@@ -6,7 +6,7 @@ from enum import IntEnum
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition.events import Message
 from headrace_core.payload import NOTHING, Stored
-from headrace_core.run.events import StepError, Usage
+from headrace_core.run.events import RunForked, StepError, Usage
 from headrace_core.run.status import CancelCause, Repair
 from headrace_core.workflow.firing import Catchup, Overlap
 
@@ -51,6 +51,18 @@ class StartRun:
     fingerprint: bytes
     key_kept_ms: int
     priority: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkRun:
+    """Start `run` with what `fork` inherits; its timeout is filled in when that is decided."""
+
+    run: RunId
+    tenant: TenantId
+    fork: RunForked
+    start_key: bytes
+    fingerprint: bytes
+    key_kept_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,5 +236,7 @@ RunCommand = (
     | ContinueRun
     | ParkRun
 )
-PartitionCommand = StartRun | TakeMessage | RecordAcknowledgement | SetSchedule | FireSchedule
+PartitionCommand = (
+    StartRun | ForkRun | TakeMessage | RecordAcknowledgement | SetSchedule | FireSchedule
+)
 Command = RunCommand | PartitionCommand

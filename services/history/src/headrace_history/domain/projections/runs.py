@@ -85,6 +85,12 @@ def _started(row: RunRow, event: ev.RunStarted) -> None:
         row.parent, row.parent_step = event.parent.run, event.parent.step
 
 
+def _forked(row: RunRow, event: ev.RunForked) -> None:
+    row.status, row.started_ms = RunStatus.RUNNING, row.time_ms
+    row.flow, row.version, row.plan = event.flow, event.version, event.plan
+    row.trigger, row.started_by, row.priority = "fork", event.started_by, event.priority
+
+
 def _waiting(row: RunRow, event: ev.RunWaiting) -> None:
     row.status = RunStatus.WAITING
 
@@ -133,6 +139,7 @@ def _compensated(row: RunRow, event: ev.RunCompensated) -> None:
 
 _TAKES: Mapping[type[ev.RunEvent], Callable[[RunRow, Any], None]] = {
     ev.RunStarted: _started,
+    ev.RunForked: _forked,
     ev.RunWaiting: _waiting,
     ev.RunResumed: _resumed,
     ev.RunSuspended: _suspended,

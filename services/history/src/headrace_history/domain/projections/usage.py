@@ -58,7 +58,7 @@ def project(usage: UsageDeltas, flow: str, turns: Iterable[tuple[JournalTurn, Di
             )
         counted.attempts += assigned
         for event in digest.marks:
-            if isinstance(event, ev.RunStarted):
+            if isinstance(event, ev.RunStarted | ev.RunForked):
                 counted.runs += 1
             else:
                 _meter(usage, day, flow, event)

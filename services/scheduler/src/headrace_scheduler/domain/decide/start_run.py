@@ -5,14 +5,16 @@ from headrace_core.partition.events import StartKeyed
 from headrace_core.partition.state import PartitionView, Schedule, StartKey
 from headrace_core.payload import Stored
 from headrace_core.run.events import RunFailed, RunStarted
-from headrace_scheduler.domain.commands import FireSchedule, StartRun, TimerKind
+from headrace_scheduler.domain.commands import FireSchedule, ForkRun, StartRun, TimerKind
 from headrace_scheduler.domain.decide.advance import begin
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.effects import EvictRun, SetTimer
 from headrace_scheduler.domain.failure import engine_error
 
 
-def known_start(partition: PartitionView, command: StartRun, now_ms: int) -> Rejection | None:
+def known_start(
+    partition: PartitionView, command: StartRun | ForkRun, now_ms: int
+) -> Rejection | None:
     """The answer to a start whose key is known; `run` names the earlier run."""
     known = _start_key(partition, command.start_key)
     if known is None or known.expires_at_ms <= now_ms:

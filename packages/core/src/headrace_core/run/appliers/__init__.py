@@ -1,0 +1,1 @@
+"""Parts of the fold of a run: like `apply`, they alone build and write its state."""
