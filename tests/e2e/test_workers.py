@@ -340,6 +340,19 @@ def test_an_attempts_timeout_cancels_the_function(site: Site) -> None:
         assert len(worker.lines("cancelled")) == 1
 
 
+def test_a_silent_attempt_is_cut_off_and_another_one_follows(site: Site) -> None:
+    more = ", heartbeat: 1s, retry: {max_attempts: 3, backoff: {initial: 0s}}"
+    publish(site.client, HANG.replace("MORE", more))
+    with site.worker() as worker:
+        run = begin(site.client, "hang", {"marker": "enough"})
+        until(lambda: worker.lines("cancelled") != [], "the first attempt is cut off")
+        worker.open("enough")
+        document = ended(site.client, run)
+        assert document["status"] == "succeeded"
+        first = document["steps"]["hang"]["attempts"][0]
+        assert (first["outcome"], first["error_type"]) == ("retried", "timeout.heartbeat")
+
+
 def test_cancelling_a_run_cancels_the_function(site: Site) -> None:
     publish(site.client, HANG.replace("MORE", ""))
     with site.worker() as worker:

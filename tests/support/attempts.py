@@ -20,7 +20,7 @@ from headrace_executor.app.prepared import Kinds
 from headrace_executor.app.steps.transform import DataTransform
 from headrace_executor.app.worker import Worker
 from headrace_runtime.sealing import Keyring, TenantVault
-from headrace_worker.messages import Attempt, Outcome, Result, StepInput, Task
+from headrace_worker.messages import Attempt, AttemptKey, Outcome, Result, StepInput, Task
 from tests.support.effect_rows import RowsInMemory, SecretsAtHand
 from tests.support.tenant_keys import ACME, RUN, KeysInMemory, keyring, two_tenants
 
@@ -150,10 +150,15 @@ class SaidWords:
 
     results: list[Result] = field(default_factory=list[Result])
     windows: list[int] = field(default_factory=list[int])
+    beats: list[AttemptKey] = field(default_factory=list[AttemptKey])
     news: asyncio.Event = field(default_factory=asyncio.Event)
 
     def finish(self, result: Result) -> None:
         self.results.append(result)
+        self.news.set()
+
+    def beat(self, attempt: AttemptKey) -> None:
+        self.beats.append(attempt)
         self.news.set()
 
     def set_window(self, window: int) -> None:

@@ -36,6 +36,9 @@ class PeerStream:
     def results(self) -> list[pb.Result]:
         return [result for message in self.said for result in message.results]
 
+    def heartbeats(self) -> list[pb.Attempt]:
+        return [one.attempt for message in self.said for one in message.heartbeats]
+
     def reports(self) -> list[pb.Report]:
         return [report for message in self.said for report in message.reports]
 

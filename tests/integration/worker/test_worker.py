@@ -69,6 +69,7 @@ def sent(
     *,
     number: int = 1,
     timeout_ms: int = 0,
+    heartbeat_ms: int = 0,
 ) -> pb.Attempt:
     attempt = pb.Attempt(partition=3, epoch=1, tenant="acme", run="r", step="s", attempt=number)
     one = pb.Task(
@@ -78,6 +79,7 @@ def sent(
         arguments=json.dumps(arguments or {}).encode(),
         idempotency_key="r/s/0/do",
         timeout_ms=timeout_ms,
+        heartbeat_ms=heartbeat_ms,
     )
     peer.send(pb.WorkResponse(tasks=[one]))
     return attempt
@@ -421,3 +423,37 @@ def test_a_worker_without_tasks_or_with_one_twice_is_refused() -> None:
         Worker(KEY, [], [one])
     with pytest.raises(InvalidInput):
         Worker(KEY, "a:1", [one], concurrency=0)
+
+
+async def test_a_function_says_that_it_is_alive_from_its_thread() -> None:
+    heard = threading.Event()
+
+    @task
+    def crawl(context: Context) -> float | None:
+        context.heartbeat()
+        heard.wait(10)
+        return context.heartbeat_s
+
+    async with scheduler_peer() as peer, serving(peer, crawl):
+        attempt = sent(peer, "crawl", heartbeat_ms=60_000)
+        await peer.until(peer.stream.heartbeats)
+        assert peer.stream.heartbeats()[0] == attempt
+        heard.set()
+        assert json.loads((await result(peer)).output) == 60.0
+
+
+async def test_an_attempt_that_waits_for_a_place_is_alive() -> None:
+    gate = Gate()
+
+    @task
+    async def hold() -> None:
+        await gate.passed()
+
+    async with scheduler_peer() as peer, serving(peer, hold, concurrency=1):
+        sent(peer, "hold", number=1)
+        await gate.entered.wait()
+        waiting = sent(peer, "hold", number=2, heartbeat_ms=60_000)
+        await peer.until(peer.stream.heartbeats)
+        assert peer.stream.heartbeats() == [waiting]
+        gate.opened.set()
+        await result(peer, 2)

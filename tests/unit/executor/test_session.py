@@ -224,3 +224,13 @@ async def test_a_slot_is_free_again_after_an_attempt_that_failed(room: Room) -> 
         Outcome.FAILED,
         Outcome.SUCCEEDED,
     ]
+
+
+async def test_an_attempt_with_a_heartbeat_is_alive_as_long_as_it_is_open(room: Room) -> None:
+    watched = task(attempt("read", 1), PLAN, heartbeat_ms=3)
+    room.session.accept([watched, room.slow(2)])
+    while len(room.said.beats) < 3:
+        room.said.news.clear()
+        await room.said.news.wait()
+    assert set(room.said.beats) == {watched.attempt.key}
+    await room.session.stop()

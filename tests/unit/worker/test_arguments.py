@@ -42,7 +42,7 @@ def context() -> Context:
         timeout_ms=1_500,
         idempotency_key="the key",
     )
-    return Context(task, never_noted)
+    return Context(task, never_noted, lambda: None)
 
 
 def bound(function: Callable[..., Any], fields: Any) -> dict[str, Any]:

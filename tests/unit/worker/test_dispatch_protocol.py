@@ -454,3 +454,18 @@ def test_word_of_an_attempt_has_no_owner_while_its_stream_is_broken() -> None:
     subject.disconnect(A)
     assert subject.owner_of(attempt().key) is None
     assert subject.owner_of(attempt(9).key) is None
+
+
+def test_signs_of_life_of_an_open_attempt_are_one_until_they_are_sent() -> None:
+    mine, own = attempt(), DispatchProtocol(ME, ("shared",), 4)
+    own.connect(A)
+    own.receive(A, taking(task(mine)))
+    own.next_message(A)
+    assert own.beat(mine.key) == own.beat(mine.key) == A
+    message = own.next_message(A)
+    assert message is not None
+    assert message.heartbeats == [mine]
+    assert own.next_message(A) is None
+    own.finish(done(mine))
+    assert own.beat(mine.key) is None, "its word is said"
+    assert own.beat(attempt(9).key) is None, "it is not known"

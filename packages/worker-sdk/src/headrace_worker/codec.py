@@ -70,6 +70,8 @@ def encode(message: Sending) -> pb.WorkRequest:
         )
     for refusal in message.refusals:
         request.refusals.add(attempt=_attempt_message(refusal.attempt), reason=refusal.reason)
+    for alive in message.heartbeats:
+        request.heartbeats.add(attempt=_attempt_message(alive))
     return request
 
 
@@ -142,6 +144,7 @@ def _task(task: pb.Task) -> Task:
             task.idempotency_key,
             task.edited_input,
             [_new(OuterItem, (one.alias, one.item, one.items)) for one in task.outer_items],
+            task.heartbeat_ms,
         ),
     )
 

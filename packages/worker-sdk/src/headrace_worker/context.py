@@ -13,12 +13,13 @@ from headrace_worker.messages import Task
 
 OUTPUT_BYTES_MAX = 8 * 1024 * 1024
 Note = Callable[[bytes], Awaitable[None]]
+Beat = Callable[[], None]
 
 
 class Context:
     """Given to a task whose function has a parameter with this annotation."""
 
-    def __init__(self, task: Task, note: Note) -> None:
+    def __init__(self, task: Task, note: Note, beat: Beat) -> None:
         attempt = task.attempt
         self.tenant: str = attempt.tenant
         self.run: str = attempt.run
@@ -37,7 +38,10 @@ class Context:
             logging.getLogger("headrace_worker.task"),
             {"run": self.run, "step": self.step, "attempt": self.attempt},
         )
+        self.heartbeat_s: float | None = task.heartbeat_ms / 1_000 if task.heartbeat_ms else None
+        """How long this attempt may be silent before it counts as failed."""
         self._note = note
+        self._beat = beat
         self._cancelled = False
 
     @property
@@ -49,6 +53,12 @@ class Context:
     def cancel(self) -> None:
         """Called by the worker, not by tasks."""
         self._cancelled = True
+
+    def heartbeat(self) -> None:
+        """Say that you are alive, more often than the step's `heartbeat`; from any thread. Notes
+        say it as well. Without a `heartbeat` nobody listens."""
+        if self.heartbeat_s is not None:
+            self._beat()
 
     async def note(self, value: Any) -> None:
         """Say how far you are; returns when it is durable. Notes are events of the run and shown

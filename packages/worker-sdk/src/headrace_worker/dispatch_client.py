@@ -119,6 +119,12 @@ class DispatchClient:
         if owner is not None:
             self._wake[owner].set()
 
+    def beat(self, attempt: AttemptKey) -> None:
+        """The attempt is alive."""
+        owner = self.protocol.beat(attempt)
+        if owner is not None:
+            self._wake[owner].set()
+
     async def note(self, attempt: AttemptKey, payload: Stored) -> None:
         """Returns when the note is in the log. Raises AttemptClosed."""
         number = self.protocol.note(attempt, payload)

@@ -63,7 +63,8 @@ class Task(NamedTuple):
     """An attempt to run. `timeout_ms` is 0 for none; `item` is the position in `items`.
 
     `arguments` and `idempotency_key` are for workers alone. `edited_input` holds the
-    members of `with` that an operator has set.
+    members of `with` that an operator has set. `heartbeat_ms` is how long the attempt may be
+    silent, 0 for ever.
     """
 
     attempt: Attempt
@@ -86,6 +87,7 @@ class Task(NamedTuple):
     idempotency_key: str = ""
     edited_input: Stored = NOTHING
     outer_items: Sequence[OuterItem] = ()
+    heartbeat_ms: int = 0
 
 
 class Outcome(IntEnum):
@@ -185,6 +187,7 @@ class Sending:
     notes: Sequence[Note] = ()
     reports: Sequence[Report] = ()
     refusals: Sequence[Refusal] = ()
+    heartbeats: Sequence[Attempt] = ()
 
 
 @dataclass(slots=True)

@@ -79,6 +79,7 @@ class _Stream:
     notes: list[Note] = field(default_factory=list[Note])
     reports: dict[int, _Partition] = field(default_factory=dict[int, _Partition])
     refusals: list[Refusal] = field(default_factory=list[Refusal])
+    beats: dict[AttemptKey, Attempt] = field(default_factory=dict[AttemptKey, Attempt])
     welcome: Welcome | None = None
 
 
@@ -141,6 +142,7 @@ class DispatchProtocol:
         stream.notes.clear()
         stream.reports.clear()
         stream.refusals.clear()
+        stream.beats.clear()
         for window in stream.windows.values():
             window.granted = 0
 
@@ -200,6 +202,18 @@ class DispatchProtocol:
             stream.notes.append(note)
         return note.number
 
+    def beat(self, attempt: AttemptKey) -> str | None:
+        """A sign of life; those of one attempt that were not sent yet are one. Answers the stream
+        on which it can be sent now, if any."""
+        held = self._held.get(attempt)
+        if held is None or held.result is not None:
+            return None
+        stream = self._streams[held.partition.stream]
+        if not stream.connected:
+            return None
+        stream.beats[attempt] = held.attempt
+        return stream.name
+
     def start_drain(self) -> None:
         """No more room is granted, and tasks still on their way are refused."""
         self.draining = True
@@ -231,11 +245,12 @@ class DispatchProtocol:
             message.notes, stream.notes = _fitting(stream.notes)
         if stream.refusals:
             message.refusals, stream.refusals = stream.refusals, []
+        if stream.beats:
+            message.heartbeats, stream.beats = list(stream.beats.values()), {}
         if stream.reports:
             message.reports = self._take_reports(stream)
-        has_news = bool(
-            message.hello or message.results or message.notes or message.refusals or message.reports
-        )
+        has_word = bool(message.hello or message.results or message.notes or message.heartbeats)
+        has_news = has_word or bool(message.refusals or message.reports)
         if not self.draining:
             message.credits = list(self._grants(stream, worth_a_message=not has_news))
         return message if has_news or message.credits else None

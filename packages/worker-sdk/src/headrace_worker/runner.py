@@ -28,6 +28,7 @@ from headrace_worker.messages import Attempt, AttemptKey, Outcome, Result, Task
 from headrace_worker.task import AnyTask
 
 MESSAGE_LETTERS_MAX = 4_000
+BEATS_PER_HEARTBEAT = 3
 
 _log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Schedulers(Protocol):
     def finish(self, result: Result) -> None: ...
 
     async def note(self, attempt: AttemptKey, payload: Stored) -> None: ...
+
+    def beat(self, attempt: AttemptKey) -> None: ...
 
     def set_window(self, window: int) -> None: ...
 
@@ -68,10 +71,12 @@ class TaskRunner:
         self._abandoned = False
 
     def accept(self, tasks: Sequence[Task]) -> None:
+        loop = asyncio.get_running_loop()
         for task in tasks:
             key = task.attempt.key
-            context = Context(task, partial(self._note, key))
-            work = asyncio.get_running_loop().create_task(self._attempt(task, context))
+            beat = partial(self._beat, loop, key)
+            context = Context(task, partial(self._note, key), beat)
+            work = loop.create_task(self._attempt(task, context))
             self._running[key] = _Running(context, work)
         if not self._crowded and len(self._running) > self._concurrency:
             self._crowded = True
@@ -97,24 +102,41 @@ class TaskRunner:
         if cut:
             await asyncio.wait([running.work for running in cut], timeout=time_s)
 
+    def _beat(self, loop: asyncio.AbstractEventLoop, attempt: AttemptKey) -> None:
+        """From any thread: functions run in their own."""
+        with suppress(RuntimeError):
+            # The loop may be closed by now.
+            loop.call_soon_threadsafe(self._schedulers.beat, attempt)
+
     async def _note(self, attempt: AttemptKey, payload: bytes) -> None:
         # A closed attempt is cancelled as well, which says it better than this.
         with suppress(AttemptClosed):
             await self._schedulers.note(attempt, Stored(payload))
 
     async def _attempt(self, task: Task, context: Context) -> None:
+        # Alive while it waits for a place; then its function has to say so.
+        waiting = asyncio.create_task(self._beat_for(task)) if task.heartbeat_ms else None
         try:
             async with self._places:
+                if waiting is not None:
+                    waiting.cancel()
                 result = await self._result(task, context)
         except asyncio.CancelledError:
             result = Result(task.attempt, Outcome.CANCELLED)
         finally:
+            if waiting is not None:
+                waiting.cancel()
             del self._running[task.attempt.key]
             if self._crowded and len(self._running) <= self._concurrency // 2:
                 self._crowded = False
                 self._schedulers.set_window(window_of(self._concurrency, len(self._tasks)))
         if not self._abandoned:
             self._schedulers.finish(result)
+
+    async def _beat_for(self, task: Task) -> None:
+        while True:
+            self._schedulers.beat(task.attempt.key)
+            await asyncio.sleep(task.heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT)
 
     async def _result(self, task: Task, context: Context) -> Result:
         """Raises CancelledError alone."""

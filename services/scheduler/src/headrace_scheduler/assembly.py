@@ -18,6 +18,7 @@ from headrace_scheduler.app.ownership import Ownership
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.performing import Performing
 from headrace_scheduler.app.ports import Catalogue, EffectRows, SnapshotStore
+from headrace_scheduler.app.pulses import Pulses
 from headrace_scheduler.app.recovery import Recovery
 from headrace_scheduler.app.snapshots import Snapshots
 from headrace_scheduler.app.turns import Turns
@@ -68,6 +69,7 @@ class Engine:
     worker_tasks: WorkerTasks
     background: Background
     assigning: Assigning
+    pulses: Pulses
 
 
 def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
@@ -80,7 +82,8 @@ def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
     owned: dict[int, OwnedPartition] = {}
     worker_tasks = WorkerTasks(ports.catalogue, owned, background, inbox.put, logger)
     dispatch = Dispatch(assigning, owned, inbox.put, inbox.wake, logger, worker_tasks)
-    performing = Performing(dispatch, background, assigning, logger)
+    pulses = Pulses(ports.catalogue, clock)
+    performing = Performing(dispatch, background, assigning, pulses, logger)
     appending = parts.appending(log, ports.catalogue)
     loop = parts.loop(inbox, owned, turns, assigning, appending, performing, timers, clock)
     background.submit = inbox.put
@@ -111,4 +114,4 @@ def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
         heartbeat_s=HEARTBEAT_S,
         log=logger,
     )
-    return Engine(loop, ownership, dispatch, worker_tasks, background, assigning)
+    return Engine(loop, ownership, dispatch, worker_tasks, background, assigning, pulses)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 JOINS = "unit/scheduler/test_joins_and_branches.py"
 FAILURES = "unit/scheduler/test_failures_and_retries.py"
 SUSPEND = "unit/scheduler/test_suspend_and_repair.py"
+HEARTBEAT = "unit/scheduler/test_heartbeat.py"
 ESCALATION = "unit/language/test_escalation.py"
 WAITING = "unit/scheduler/test_waiting_people_children_items.py"
 RETRY = "unit/core/test_retry_policy.py"
@@ -164,6 +165,10 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         FAILURES,
         "test_the_deadline_over_all_attempts_ends_a_waiting_step",
     ): ("steps.*.deadline",),
+    (
+        HEARTBEAT,
+        "test_a_silent_attempt_fails_and_another_one_follows",
+    ): ("steps.*.heartbeat",),
     (
         ESCALATION,
         "test_people_are_added_in_turn_and_any_of_them_decides",

@@ -54,6 +54,10 @@ def check_step(level: Level, name: str, step: Step, report: Report) -> None:
     if step.mode == "detach" and step.uses and not step.uses.startswith("flow/"):
         message = "only a sub-flow can be detached"
         report.at_value("HR-1109", (*path, "mode"), message, "remove `mode`, or call a flow")
+    if step.heartbeat is not None and step.uses and step.uses.startswith("flow/"):
+        message = "a sub-flow gives no sign of life"
+        remedy = "write `timeout`, or `heartbeat` for the steps of the flow that is called"
+        report.at_key("HR-1109", (*path, "heartbeat"), message, remedy)
 
 
 def _check_keys(step: Step, path: DocumentPath, report: Report) -> None:

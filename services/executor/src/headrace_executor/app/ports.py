@@ -14,7 +14,7 @@ from headrace_executor.domain.effect_flow import Word
 from headrace_runtime.delivery.effect_rules import Guard, Row, Written
 from headrace_runtime.delivery.effects import ClaimAnswer, EffectKey, GiveUpAnswer
 from headrace_runtime.secret_text import SecretText
-from headrace_worker.messages import Attempt, Outcome, Result, Task
+from headrace_worker.messages import Attempt, AttemptKey, Outcome, Result, Task
 
 
 class Plans(Protocol):
@@ -81,6 +81,8 @@ class Dispatch(Protocol):
     """The way back to the schedulers."""
 
     def finish(self, result: Result) -> None: ...
+
+    def beat(self, attempt: AttemptKey) -> None: ...
 
     def set_window(self, window: int) -> None: ...
 

@@ -12,6 +12,8 @@ from headrace_executor.app.worker import Running, Worker
 from headrace_runtime.telemetry import Level, Logger
 from headrace_worker.messages import Attempt, AttemptKey, Outcome, Result, Task
 
+BEATS_PER_HEARTBEAT = 3
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Work:
@@ -49,6 +51,8 @@ class Session:
             result = run_now(task)
             if result is None:
                 self._waiting[task.attempt.key] = task
+                if task.heartbeat_ms:
+                    self._beat(task)
                 continue
             finish(result)
             counted = (result.attempt.tenant, result.outcome)
@@ -58,6 +62,15 @@ class Session:
             metrics.ATTEMPTS.of(tenant, outcome.name.lower()).inc(count)
         if self._waiting:
             self._fill_slots()
+
+    def _beat(self, task: Task) -> None:
+        """This process is alive and has the attempt: a call says nothing of itself meanwhile."""
+        key = task.attempt.key
+        if key not in self._waiting and key not in self._running:
+            return
+        self._dispatch.beat(key)
+        after_s = task.heartbeat_ms / 1_000 / BEATS_PER_HEARTBEAT
+        asyncio.get_running_loop().call_later(after_s, self._beat, task)
 
     def cancel(self, attempt: Attempt) -> None:
         """Its word follows in any case. One that waits for a slot has nothing to wait for any

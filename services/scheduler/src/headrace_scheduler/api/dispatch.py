@@ -56,6 +56,7 @@ class DispatchServicer(DispatchServiceServicer):
         self._log_id = log_id
         self._dispatch = engine.dispatch
         self._worker_tasks = engine.worker_tasks
+        self._pulses = engine.pulses
         self._loop = engine.loop
         self._catalogue = catalogue
         self._admission = admission
@@ -143,6 +144,8 @@ class DispatchServicer(DispatchServiceServicer):
             self._take_result(result, session, stream)
         for note in request.notes:
             self._take_note(note, session, stream)
+        for heartbeat in request.heartbeats:
+            self._take_sign_of_life(heartbeat.attempt, session)
         for refusal in request.refusals:
             a = refusal.attempt
             self._dispatch.refused(session, a.partition, RunId(a.run), StepKey(a.step), a.attempt)
@@ -192,7 +195,16 @@ class DispatchServicer(DispatchServiceServicer):
             if sealed is None:
                 return
             command = sealed
+        self._pulses.beat(command.run, command.step, command.attempt)
         self._loop.put(Input(attempt.partition, command, _NoteAnswer(stream, attempt, note.number)))
+
+    def _take_sign_of_life(self, attempt: pb.Attempt, session: Session) -> None:
+        run = RunId(attempt.run)
+        if session.worker is not None:
+            tenant = session.worker.tenant
+            if not self._worker_tasks.is_of(tenant, attempt.partition, run):
+                return
+        self._pulses.beat(run, StepKey(attempt.step), attempt.attempt)
 
 
 def _status(refused: HeadraceError) -> grpc.StatusCode:

@@ -135,6 +135,8 @@ def fill_attempt(task: pb.Task, assignment: Assignment, plan: Plan) -> PlanStep:
         task.scheduled_at_ms = run.scheduled_at_ms
     if step.timeout_ms is not None:
         task.timeout_ms = step.timeout_ms
+    if step.heartbeat_ms is not None:
+        task.heartbeat_ms = step.heartbeat_ms
     return step
 
 

@@ -158,6 +158,7 @@ class Background:
             attempt=effect.attempt,
             verdict=verdict,
             output=output,
+            cause=effect.cause,
         )
         self.submit(Input(partition, close))
 

@@ -34,7 +34,7 @@ from headrace_scheduler.app.turns import (
 )
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import RunTurn
-from headrace_scheduler.domain.effects import ArmSchedule, EnqueueStep
+from headrace_scheduler.domain.effects import ArmSchedule, EnqueueStep, SetTimer
 from headrace_scheduler.domain.failure import engine_error
 from headrace_scheduler.domain.fair_queue import Ready
 from headrace_scheduler.domain.timers import Timers
@@ -259,11 +259,21 @@ class Loop:
         for number, timer in self._timers.take_due(now_ms, TIMERS_PER_PASS_MAX):
             if isinstance(timer, ArmSchedule):
                 self._performing.prepare_firing(number, timer)
+            elif timer.kind is cmd.TimerKind.STEP_HEARTBEAT:
+                self._look_after(number, timer, now_ms)
             else:
                 command = cmd.FireTimer(
                     run=timer.run, step=timer.step, kind=timer.kind, due_ms=timer.due_ms
                 )
                 self._inbox.put(Input(number, command))
+
+    def _look_after(self, number: int, timer: SetTimer, now_ms: int) -> None:
+        owned = self.partitions.get(number)
+        if owned is None:
+            return
+        missed = self._performing.look_after(owned, timer, self._timers, now_ms)
+        if missed is not None:
+            self._inbox.put(Input(number, missed))
 
     def _set_alarm(self) -> None:
         """Wake at the next timer; an alarm that is set for that time already stays."""

@@ -11,7 +11,9 @@ from headrace_scheduler.app.background import Background
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Assignment, Dispatcher
+from headrace_scheduler.app.pulses import Pulses
 from headrace_scheduler.app.turns import DecisionFailed, Draft, PayloadNeeded
+from headrace_scheduler.domain.commands import MissHeartbeat
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import (
     ArmSchedule,
@@ -36,11 +38,13 @@ class Performing:
         dispatcher: Dispatcher,
         background: Background,
         assigning: Assigning,
+        pulses: Pulses,
         log: Logger,
     ) -> None:
         self.dispatcher = dispatcher
         self._background = background
         self._assigning = assigning
+        self._pulses = pulses
         self._log = log
 
     def perform(
@@ -66,6 +70,12 @@ class Performing:
                         executor=event.executor,
                     )
                 )
+                assert isinstance(draft.turn, RunTurn)
+                alarm = self._pulses.begin(
+                    draft.run.run_id, event.step, event.attempt, draft.turn.plan
+                )
+                if alarm is not None:
+                    timers.add(draft.partition.number, alarm)
             for effect in draft.turn.effects:
                 self.perform_one(draft.partition, effect, timers)
             for incoming in draft.inputs:
@@ -94,6 +104,16 @@ class Performing:
                 self._background.cancel_open(partition, effect)
             case _:
                 assert_never(effect)
+
+    def look_after(
+        self, partition: OwnedPartition, timer: SetTimer, timers: Timers, now_ms: int
+    ) -> MissHeartbeat | None:
+        """A heartbeat's time has come: answers what it says of an attempt that was silent."""
+        found = self._pulses.look(partition, timer, now_ms)
+        if isinstance(found, SetTimer):
+            timers.add(partition.number, found)
+            return None
+        return found
 
     def prepare_firing(self, partition: int, timer: ArmSchedule) -> None:
         self._background.prepare_firing(partition, timer)

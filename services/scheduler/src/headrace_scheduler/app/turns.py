@@ -22,7 +22,11 @@ from headrace_scheduler.domain.decide.complete_step import complete_step, note_s
 from headrace_scheduler.domain.decide.decide_approval import decide_approval
 from headrace_scheduler.domain.decide.fire_timer import fire_timer
 from headrace_scheduler.domain.decide.fork import fork_run
-from headrace_scheduler.domain.decide.lose_attempt import close_by_row, lose_attempt
+from headrace_scheduler.domain.decide.lose_attempt import (
+    close_by_row,
+    lose_attempt,
+    miss_heartbeat,
+)
 from headrace_scheduler.domain.decide.resume_run import resume_run
 from headrace_scheduler.domain.decide.schedule import (
     fire_schedule,
@@ -54,6 +58,7 @@ DECIDE_RUN: Mapping[type[cmd.RunCommand], DecideRun] = {
     cmd.CompleteStep: complete_step,
     cmd.NoteStep: note_step,
     cmd.LoseAttempt: lose_attempt,
+    cmd.MissHeartbeat: miss_heartbeat,
     cmd.CloseByRow: close_by_row,
     cmd.FireTimer: fire_timer,
     cmd.CancelRun: cancel_run,

@@ -27,6 +27,7 @@ class TimerKind(IntEnum):
     RUN_TIMEOUT = 3
     CANCEL_GRACE = 4
     APPROVAL_ESCALATION = 70
+    STEP_HEARTBEAT = 71
 
 
 class RowVerdict(IntEnum):
@@ -98,14 +99,25 @@ class LoseAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MissHeartbeat:
+    """The attempt has given no sign of life for as long as its step's `heartbeat`."""
+
+    run: RunId
+    step: StepKey
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloseByRow:
-    """The effect row of the step's last attempt was closed; its word ends the step."""
+    """The effect row of the step's last attempt was closed; its word ends the step. `cause` is
+    that of the CloseRow that asked for it."""
 
     run: RunId
     step: StepKey
     attempt: int
     verdict: RowVerdict
     output: Stored = NOTHING
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +239,7 @@ RunCommand = (
     CompleteStep
     | NoteStep
     | LoseAttempt
+    | MissHeartbeat
     | CloseByRow
     | FireTimer
     | CancelRun

@@ -40,13 +40,15 @@ class CancelAttempt:
 class CloseRow:
     """Close the effect row of the step's last attempt, then send CloseByRow.
 
-    Each fallback entry is an effect, and so a row, of its own.
+    Each fallback entry is an effect, and so a row, of its own. `cause` is the error type with
+    which a step without an effect fails, empty where its state says it.
     """
 
     run: RunId
     step: StepKey
     attempt: int
     fallback: int
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,6 +77,9 @@ def _effects_of_step(run: RunView, step: PlanStep, state: StepView) -> Iterator[
     escalation_ms = next_escalation_ms(step, state) if step.approval is not None else None
     if escalation_ms is not None:
         yield SetTimer(escalation_ms, run.run_id, state.key, TimerKind.APPROVAL_ESCALATION)
+    if state.status is StepStatus.RUNNING and step.heartbeat_ms is not None:
+        due_ms = state.assigned_ms + step.heartbeat_ms
+        yield SetTimer(due_ms, run.run_id, state.key, TimerKind.STEP_HEARTBEAT)
     open_call = state.status in (StepStatus.READY, StepStatus.RUNNING, StepStatus.WAITING)
     if open_call and state.fan_out is None and state.passes is None:
         deadline = step_deadline(step, state)

@@ -44,6 +44,8 @@ def fire_timer(turn: RunTurn, command: FireTimer) -> Rejection | None:
     match command.kind:
         case TimerKind.STEP_DUE:
             rejection = _step_due(turn, command)
+        case TimerKind.STEP_HEARTBEAT:
+            raise AssertionError("asked of the pulses first, which say what was missed")
         case TimerKind.APPROVAL_ESCALATION:
             rejection = escalate(turn, command)
         case TimerKind.STEP_DEADLINE:
