@@ -18,6 +18,10 @@ chaos: setup ## 300 runs while each process is killed with -9; SEED= and RUNS= a
 	@$(bin)/python -m tests.chaos.campaign $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(KILLS),--kills $(KILLS)) $(if $(SEED),--seed $(SEED))
 
+sim: setup ## headrace-sim: the engine under faults; SEEDS=20000 campaigns, or SEED=n again, cut down
+	@$(bin)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(FIRST),--first $(FIRST))
+
 check: lint types unit ## what each commit must pass, in less than a minute
 
 test: setup lint types ## everything that needs no more than this machine
@@ -49,4 +53,4 @@ protos: ## generate Python from proto/ again, in place
 lock: ## resolve the dependencies and write every requirements.lock
 	@$(PYTHON) .ci/workspace.py lock
 
-.PHONY: help setup up demo chaos check test unit lint fmt types bench bench-core bench-quick protos lock
+.PHONY: help setup up demo chaos sim check test unit lint fmt types bench bench-core bench-quick protos lock

@@ -115,14 +115,14 @@ class Campaign:
     def _begin_clients(self) -> "list[tuple[ClientSays, asyncio.Task[None]]]":
         loop = asyncio.get_running_loop()
         begun: list[tuple[ClientSays, asyncio.Task[None]]] = []
-        for number, start in enumerate(self.scenario.starts):
-            chance = self.chance_of(f"client {number}")
+        for start in self.scenario.starts:
+            chance = self.chance_of(f"client {start.number}")
             flow = self.scenario.flows[start.flow]
             run = run_id(start.slot, DAY, chance.randbytes(10))
             self.flow_of_run[run] = flow
             client = Client(chance, self.hosts, self.leases, PARTITIONS, TENANT, self.catalogue)
             said = ClientSays(run, flow)
-            task = loop.create_task(client.live(start, said), name=f"client {number}")
+            task = loop.create_task(client.live(start, said), name=f"client {start.number}")
             begun.append((said, task))
         return begun
 
@@ -287,7 +287,7 @@ def run_campaign(seed: int, rules: SafetyRules = ALL_RULES) -> Report:
     try:
         return play(draw_scenario(seed), rules)
     except BaseException as fault:
-        fault.add_note(f"seed {seed}: `make sim SEED={seed}` repeats this and cuts it down")
+        fault.add_note(f"`make sim SEED={seed}` repeats this and cuts it down")
         raise
 
 

@@ -27,6 +27,12 @@ FATES = {
 }
 
 
+UNCOUNTED = frozenset(
+    {FaultKind.MESSAGES_LATE, FaultKind.SNAPSHOTS_FAIL, FaultKind.ROWS_AWAY}
+)
+"""Counted as they begin, since nobody counts what they do."""
+
+
 class Afflicted(Protocol):
     """What a fault may befall: the world of a campaign."""
 
@@ -112,6 +118,7 @@ class FaultPlayer:
             self._spawn(world)
         else:
             self._lasting[fault.kind] += 1
+            self.counts[fault.kind] += fault.kind in UNCOUNTED
             self._set_lasting(world)
             self._later(fault.for_ms, lambda: self._end_lasting(world, fault.kind))
 

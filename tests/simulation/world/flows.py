@@ -113,6 +113,17 @@ def random_flow(chance: random.Random, number: int, child: SimFlow | None) -> Si
     return SimFlow(_plan(number, steps), fates, child)
 
 
+def without_step(flow: SimFlow, name: str) -> SimFlow | None:
+    """The same flow with one step less; None if others need it, or it is the last one."""
+    plan = flow.plan
+    needed = any(edge.source == name for step in plan.steps.values() for edge in step.needs)
+    if needed or len(plan.steps) == 1:
+        return None
+    rest = [step for step in plan.steps.values() if step.id != name]
+    steps = {step.id: replace(step, index=index) for index, step in enumerate(rest)}
+    return replace(flow, plan=_plan(int(plan.hash, 16), steps))
+
+
 def _random_step(
     chance: random.Random,
     name: str,

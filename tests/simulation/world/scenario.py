@@ -82,8 +82,9 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """A client's run, which it may cancel later on."""
+    """A client's run, which it may cancel later on. `number` stays when others are left out."""
 
+    number: int
     at_ms: int
     flow: int
     slot: int
@@ -112,13 +113,16 @@ def draw_scenario(seed: int) -> Scenario:
         stale=chance.choice((StaleAppend.REFUSES, StaleAppend.VOIDS)),
         skews_ms=tuple(chance.randint(-200, 200) for _ in range(OWNERS)),
         flows=flows,
-        starts=tuple(_draw_start(chance, len(flows)) for _ in range(chance.randint(4, 9))),
+        starts=tuple(
+            _draw_start(chance, number, len(flows)) for number in range(chance.randint(4, 9))
+        ),
         faults=_draw_faults(chance),
     )
 
 
-def _draw_start(chance: random.Random, flows: int) -> Start:
+def _draw_start(chance: random.Random, number: int, flows: int) -> Start:
     return Start(
+        number=number,
         at_ms=chance.randrange(FAULT_PHASE_MS * 3 // 4),
         flow=chance.randrange(1, flows),
         slot=chance.randrange(1_024),

@@ -1,0 +1,30 @@
+"""What must happen sometimes: a campaign that never met one of these has proven nothing of it."""
+
+from collections.abc import Mapping
+
+from tests.simulation.world.scenario import EXECUTOR_POINTS, OWNER_POINTS, FaultKind
+
+RARE = (
+    "checkpoint refused",
+    "child run",
+    "effect row closed by an owner",
+    "fenced owner",
+    "lapsed effect claim",
+    "late result",
+    "lost attempt",
+    "repeated call",
+    "run cancelled",
+    "state compared",
+    "unknown outcome",
+    "void record",
+)
+SOMETIMES = (
+    *RARE,
+    *(kind.value for kind in FaultKind),
+    *(f"owner crash at {point}" for point in OWNER_POINTS if point != "row closed"),
+    *(f"zombie executor at {point}" for point in EXECUTOR_POINTS),
+)
+
+
+def never_met(seen: Mapping[str, int]) -> list[str]:
+    return [what for what in SOMETIMES if not seen.get(what)]
