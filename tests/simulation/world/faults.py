@@ -27,9 +27,7 @@ FATES = {
 }
 
 
-UNCOUNTED = frozenset(
-    {FaultKind.MESSAGES_LATE, FaultKind.SNAPSHOTS_FAIL, FaultKind.ROWS_AWAY}
-)
+UNCOUNTED = frozenset({FaultKind.MESSAGES_LATE, FaultKind.SNAPSHOTS_FAIL, FaultKind.ROWS_AWAY})
 """Counted as they begin, since nobody counts what they do."""
 
 
