@@ -100,6 +100,8 @@ def owner_of(key: StepKey) -> StepKey | None:
     """The fan-out of an item, the repeated step of a pass; None for a step itself."""
     if key[-1:] == "]":
         return StepKey(key[: key.rindex("[")])
+    if "#" not in key:
+        return None
     mark = key.rfind("#")
     return StepKey(key[:mark]) if mark > key.rfind("/") and ":" not in key else None
 
@@ -114,8 +116,9 @@ def wholes_of(key: StepKey) -> Iterator[StepKey]:
 
 def group_of(key: StepKey) -> StepKey | None:
     """The group whose step this is, or the item or pass of the group; None at the top."""
-    group, slash, _ = key.rpartition("/")
-    return StepKey(group) if slash else None
+    if "/" not in key:
+        return None
+    return StepKey(key[: key.rindex("/")])
 
 
 def item_of(key: StepKey) -> tuple[StepKey, int] | None:

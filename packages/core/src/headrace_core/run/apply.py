@@ -98,9 +98,10 @@ def _step(run: RunState, key: StepKey) -> StepState:
     step = run.steps.get(key)
     if step is None:
         step = run.steps[key] = StepState(key)
-        group = _group_around(run, key)
-        if group is not None:
-            group.members.append(key)
+        if "/" in key:
+            group = _group_around(run, key)
+            if group is not None:
+                group.members.append(key)
         memory = run.repaired.pop(key, None) if run.repaired else None
         if memory is not None:
             step.attempt, step.input, step.repaired = memory.attempt, memory.input, memory.repaired
@@ -252,9 +253,10 @@ def _end_step(run: RunState, step: StepState, status: StepStatus) -> None:
     _move_step(run, step, status)
     step.ended_ms = run.time_ms
     step.waiting, step.due_ms = WaitingKind.NONE, None
-    group = _group_around(run, step.key)
-    if group is not None:
-        group.ended += 1
+    if "/" in step.key:
+        group = _group_around(run, step.key)
+        if group is not None:
+            group.ended += 1
 
 
 def _step_succeeded(run: RunState, event: ev.StepSucceeded) -> None:

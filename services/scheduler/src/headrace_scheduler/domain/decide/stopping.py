@@ -33,13 +33,14 @@ def is_stopping(turn: RunTurn, key: StepKey) -> bool:
     run = turn.run
     if run.cancel is not None:
         return True
+    by_failure = turn.plan.on_failure is OnFailure.CANCEL
     place: StepKey | None = key
     while place is not None:
         state = run.steps.get(place)
         if state is not None and state.stop is not None:
             return True
         whole = owner_of(place)
-        if whole is None and _stopped_by_failure(turn, place):
+        if by_failure and whole is None and _stopped_by_failure(turn, place):
             return True
         place = whole or group_of(place)
     return False
@@ -47,7 +48,7 @@ def is_stopping(turn: RunTurn, key: StepKey) -> bool:
 
 def _stopped_by_failure(turn: RunTurn, key: StepKey) -> bool:
     """Whether a failure beside this step stops it, by `on_failure: cancel`."""
-    if turn.plan.on_failure is not OnFailure.CANCEL or first_failed_beside(turn, key) is None:
+    if first_failed_beside(turn, key) is None:
         return False
     level = turn.plan.level_at(key)
     return turn.plan.step_at(key).id not in protected_steps(level)
