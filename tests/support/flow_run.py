@@ -34,7 +34,7 @@ from headrace_scheduler.app.ports import Assignment
 from headrace_scheduler.app.preparing import child_input
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decide.child import begin_child, take_answer
-from headrace_scheduler.domain.effects import EnqueueStep, PrepareChild, SetTimer
+from headrace_scheduler.domain.effects import ContinueLater, EnqueueStep, PrepareChild, SetTimer
 from headrace_worker.codec import decode
 from headrace_worker.messages import Task
 from tests.simulation.world.parts import SimCatalogue
@@ -111,6 +111,8 @@ class FlowRun(Harness):
                 self._execute(effect)
             elif isinstance(effect, PrepareChild):
                 self._start_child(effect)
+            elif isinstance(effect, ContinueLater):
+                self.when(cmd.ContinueRun(run=effect.run))
         return self
 
     def pass_time(self) -> "FlowRun":

@@ -2,7 +2,9 @@
 
 import pytest
 
+from headrace_contracts.codec.record import encode_body
 from headrace_core.ids import StepKey
+from headrace_core.log.record import RECORD_BYTES_MAX
 from headrace_core.run.events import StepSkipped
 from headrace_core.run.state import RunState
 from headrace_core.run.status import CancelCause, RunStatus, SkipReason, StepStatus
@@ -413,3 +415,43 @@ outputs: {n: "${{ steps.each.items.map(one, one.output.n) }}"}
     assert run.output == {"n": [5, 6]}
     assert isinstance(run.refolded(), RunState)
     assert StepKey("each[0]") not in run.state.steps
+
+
+MANY = """
+inputs: {rows: {type: array}}
+steps:
+  each:
+    foreach: {in: inputs.rows, as: row}
+    group:
+      inner:
+        foreach: {in: inputs.rows, as: column}
+        KIND
+      sum: {needs: [inner], set: {n: "${{ steps.inner.counts.succeeded }}"}}
+    outputs: {n: "${{ steps.sum.output.n }}"}
+outputs: {counts: "${{ steps.each.counts }}"}
+"""
+
+
+def many(kind: str, rows: int) -> FlowRun:
+    run = FlowRun(compiled(HEAD + MANY.replace("KIND", kind)))
+    run.begin({"rows": list(range(rows))})
+    return run
+
+
+def test_what_does_not_fit_into_one_turn_goes_on_in_the_next_ones() -> None:
+    run = many('set: {text: "${{ string(row) }}/${{ string(column) }}"}', 40)
+    assert run.output == {"counts": {"total": 40, "succeeded": 40, "failed": 0, "cancelled": 0}}
+    sizes = [len(encode_body(events, [])) for _, events in run.turns]
+    assert len(sizes) >= 3, "no turn takes it all"
+    assert max(sizes) < RECORD_BYTES_MAX
+    assert run.refolded() == run.state
+
+
+def test_a_cancel_of_more_than_one_turn_can_end_goes_on_in_the_next_ones() -> None:
+    run = many("uses: worker.read@1", 40)
+    assert len(run.ready()) == 1_600
+    cancel(run)
+    run.go_on()
+    assert run.state.status is RunStatus.CANCELLED
+    assert max(len(encode_body(events, [])) for _, events in run.turns) < RECORD_BYTES_MAX
+    assert run.refolded() == run.state

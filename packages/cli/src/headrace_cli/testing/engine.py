@@ -248,6 +248,8 @@ class Engine:
                 self._partition.runs.pop(effect.run)
             case fx.ArmSchedule() | fx.ReleaseFiring() | fx.CancelOpenRun():
                 pass  # Nothing here sets a schedule.
+            case fx.ContinueLater():
+                self._decide(cmd.ContinueRun(run=effect.run))
             case fx.FetchPayload():
                 raise AssertionError("nothing is stored elsewhere")
             case _:

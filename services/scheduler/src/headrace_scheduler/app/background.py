@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from headrace_core.errors import Unavailable
-from headrace_core.ids import DAY_MS, TenantId, run_id, slot_for
+from headrace_core.ids import DAY_MS, RunId, TenantId, run_id, slot_for
 from headrace_core.partition.events import ChildEnded, ChildStart, Message
 from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
@@ -161,6 +161,9 @@ class Background:
             cause=effect.cause,
         )
         self.submit(Input(partition, close))
+
+    def continue_run(self, partition: int, run: RunId) -> None:
+        self.submit(Input(partition, cmd.ContinueRun(run=run)))
 
     async def _fetch(self, partition: int, tenant: TenantId, effect: FetchPayload) -> None:
         await self._catalogue.fetch(tenant, effect.owner, effect.stored)

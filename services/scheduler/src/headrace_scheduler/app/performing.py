@@ -20,6 +20,7 @@ from headrace_scheduler.domain.effects import (
     CancelAttempt,
     CancelOpenRun,
     CloseRow,
+    ContinueLater,
     DeliverMessages,
     Effect,
     EnqueueStep,
@@ -98,6 +99,8 @@ class Performing:
                     partition.first_offsets.pop(effect.run, None)
             case CloseRow() | PrepareChild() | FetchPayload() | DeliverMessages():
                 self._background.start(partition, effect)
+            case ContinueLater():
+                self._background.continue_run(partition.number, effect.run)
             case ReleaseFiring():
                 self._background.release_firing(partition.number, effect)
             case CancelOpenRun():

@@ -11,13 +11,20 @@ from headrace_core.partition.apply import apply as apply_partition
 from headrace_core.partition.apply import set_time as set_partition_time
 from headrace_core.partition.events import Message, MessageSent, PartitionEvent, ScheduleRunEnded
 from headrace_core.partition.state import PartitionState, PartitionView
-from headrace_core.payload import Vault
+from headrace_core.payload import NOTHING, Vault
 from headrace_core.run.apply import apply, set_time
-from headrace_core.run.events import RunEvent
+from headrace_core.run.events import ItemsRefilled, RunEvent, StepError
 from headrace_core.run.state import RunState, RunView
 from headrace_core.run.status import RUN_TERMINAL
 from headrace_core.workflow.plan import Plan
-from headrace_scheduler.domain.effects import DeliverMessages, Effect, ReleaseFiring
+from headrace_scheduler.domain.effects import ContinueLater, DeliverMessages, Effect, ReleaseFiring
+
+TURN_BYTES = 300_000
+"""About so much one turn decides of a run before it goes on in the next one: well below what a
+record may hold, since the step that fills it is still taken."""
+_EVENTS_UNWEIGHED = 6
+_EVENT_BYTES = 150
+_PAYLOADS = ("output", "items", "request")
 
 
 class Reason(StrEnum):
@@ -94,7 +101,18 @@ class RunTurn(PartitionTurn):
     """A turn of one run. `ended` holds the steps whose dependents are still to be looked at,
     `begun` the items, passes and groups that have still to go on to what they consist of."""
 
-    __slots__ = ("_run", "begun", "ended", "events", "first_sequence", "plan", "vault")
+    __slots__ = (
+        "_run",
+        "_weighed",
+        "_weight",
+        "begun",
+        "ended",
+        "events",
+        "first_sequence",
+        "plan",
+        "postponed",
+        "vault",
+    )
 
     def __init__(
         self,
@@ -113,6 +131,8 @@ class RunTurn(PartitionTurn):
         self.events: list[RunEvent] = []
         self.ended: deque[StepKey] = deque()
         self.begun: deque[StepKey] = deque()
+        self.postponed = False
+        self._weighed = self._weight = 0
 
     @property
     def run(self) -> RunView:
@@ -136,6 +156,21 @@ class RunTurn(PartitionTurn):
     def perform(self, effect: Effect) -> None:
         self.effects.append(effect)
 
+    def is_full(self) -> bool:
+        """Whether what is left to decide goes into a further turn, since one turn is one record.
+        Asked before each step; from the first yes on the run is continued later."""
+        if len(self.events) <= _EVENTS_UNWEIGHED:
+            return False
+        for event in self.events[self._weighed :]:
+            self._weight += _weight_of(event)
+        self._weighed = len(self.events)
+        if self._weight < TURN_BYTES and not self.postponed:
+            return False
+        if not self.postponed:
+            self.postponed = True
+            self.perform(ContinueLater(self.run_id))
+        return True
+
     def commit(self) -> None:
         PartitionTurn.commit(self)
         runs = self._partition.scheduled_runs
@@ -149,3 +184,12 @@ class RunTurn(PartitionTurn):
         schedule = self._partition.schedules[name]
         if schedule.queued and not schedule.open:
             self.effects.append(ReleaseFiring(name, schedule.queued[0]))
+
+
+def _weight_of(event: RunEvent) -> int:
+    """About its bytes in the record; opening an item counts as a step of its own."""
+    if isinstance(event, ItemsRefilled):
+        return _EVENT_BYTES * event.count
+    error: StepError | None = getattr(event, "error", None)
+    payloads = (getattr(event, name, NOTHING) for name in _PAYLOADS)
+    return _EVENT_BYTES + sum(map(len, payloads)) + (len(error.message) if error else 0)

@@ -70,6 +70,13 @@ class FetchPayload:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinueLater:
+    """The turn is full: send ContinueRun, so that a further record takes what is left."""
+
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True)
 class DeliverMessages:
     """The outbox towards this partition has something to send."""
 
@@ -112,6 +119,7 @@ Effect = (
     | CloseRow
     | PrepareChild
     | FetchPayload
+    | ContinueLater
     | DeliverMessages
     | EvictRun
     | ArmSchedule

@@ -53,6 +53,8 @@ _SKIP_REASONS = (
 def begin(turn: RunTurn) -> None:
     """Open what needs nothing, then settle."""
     for step_id in turn.plan.entry:
+        if turn.is_full():
+            break
         consider(turn, StepKey(step_id))
     settle(turn)
 
@@ -62,7 +64,7 @@ def settle(turn: RunTurn) -> None:
     if run.status in RUN_TERMINAL or _is_parked(run):
         return
     _settle_ended(turn)
-    if _is_parked(run):
+    if _is_parked(run) or turn.postponed:
         return
     if not run.active and not run.idle:
         _end_run_if_decided(turn)
@@ -82,6 +84,8 @@ def resume(turn: RunTurn) -> None:
     stop_open_steps(turn)
     for state in list(run.steps.values()):
         # Looking at one may end others.
+        if turn.is_full():
+            break
         if state.key in run.steps and state.status not in STEP_TERMINAL:
             _look_again(turn, state)
     _consider_pending(turn)
@@ -104,7 +108,11 @@ def _is_parked(run: RunView) -> bool:
 def _settle_ended(turn: RunTurn) -> None:
     ended, begun = turn.ended, turn.begun
     while ended or begun:
-        if ended:
+        if turn.is_full():
+            # All of it is found again in the state.
+            ended.clear()
+            begun.clear()
+        elif ended:
             _step_ended(turn, ended.popleft())
         else:
             _go_on(turn, begun.popleft())
@@ -124,7 +132,7 @@ def _step_ended(turn: RunTurn, key: StepKey) -> None:
     level = turn.plan if group is None else turn.plan.scope_of(group)
     for dependent in level.successors.get(turn.plan.step_at(key).id, ()):
         after = _beside(group, dependent)
-        if after not in run.steps:
+        if after not in run.steps and not turn.is_full():
             consider(turn, after)
     if group is not None:
         _look_at_whole(turn, group)
@@ -162,13 +170,13 @@ def _consider_members(turn: RunTurn, group: StepKey) -> None:
     scope = turn.plan.scope_of(group)
     for name in scope.order:
         key = member_key(group, name)
-        if key not in turn.run.steps:
+        if key not in turn.run.steps and not turn.is_full():
             consider(turn, key)
 
 
 def _consider_pending(turn: RunTurn) -> None:
     for step_id in turn.plan.order:
-        if step_id not in turn.run.steps:
+        if step_id not in turn.run.steps and not turn.is_full():
             consider(turn, StepKey(step_id))
     for state in list(turn.run.steps.values()):
         if state.group is not None and state.status not in STEP_TERMINAL:
@@ -246,7 +254,7 @@ def _end_run_if_decided(turn: RunTurn) -> None:
     run = turn.run
     if _any_pending(turn):
         _consider_pending(turn)
-        if run.active or run.idle or _is_parked(run):
+        if run.active or run.idle or _is_parked(run) or turn.postponed:
             return
         if _any_pending(turn):
             assert any(isinstance(effect, FetchPayload) for effect in turn.effects), (

@@ -43,6 +43,6 @@ def request_cancel(
 
 
 def _skip_if_pending(turn: RunTurn, key: StepKey) -> None:
-    if key not in turn.run.steps:
+    if key not in turn.run.steps and not turn.is_full():
         turn.emit(StepSkipped(step=key, reason=SkipReason.RUN_CANCELLED))
         turn.ended.append(key)

@@ -81,6 +81,8 @@ def has_effect(step: PlanStep, state: StepView) -> bool:
 
 def stop_open_steps(turn: RunTurn) -> None:
     for state in list(turn.run.steps.values()):
+        if turn.is_full():
+            break
         if _is_open(state) and is_stopping(turn, state.key):
             stop_step(turn, state, turn.plan.step_at(state.key))
 
@@ -108,6 +110,8 @@ def stop_parts(turn: RunTurn, state: StepView, error: StepError | None = None) -
         return
     turn.emit(StepStopRequested(step=state.key, error=error))
     for part in list(turn.run.steps.values()):
+        if turn.is_full():
+            break
         if _is_open(part) and _is_part_of(part.key, state.key):
             stop_step(turn, part, turn.plan.step_at(part.key))
     # Where nothing of it is open, nothing else would look at it again.
