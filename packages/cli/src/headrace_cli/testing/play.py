@@ -16,6 +16,8 @@ from headrace_core.ids import (
     compensated_by,
     compensation_key,
     enclosing_items,
+    name_of,
+    origin_of,
 )
 from headrace_core.run.events import (
     RunEvent,
@@ -103,7 +105,8 @@ def _check_names(given: Given, plan: Plan, plans: Mapping[PlanHash, Plan]) -> No
         if flow not in by_flow:
             raise InvalidInput(f"`given.flows` names {flow!r}, which {plan.flow!r} does not call.")
         for step in steps:
-            if (compensated_by(StepKey(step)) or step) not in by_flow[flow].steps:
+            origin = origin_of(StepKey(step))
+            if name_of(origin) != origin or by_flow[flow].find(origin) is None:
                 raise InvalidInput(f"`given` answers for step {step!r}, which {flow!r} lacks.")
 
 
