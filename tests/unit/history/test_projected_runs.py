@@ -106,6 +106,23 @@ def test_a_suspended_run_names_its_failed_step_until_it_is_resumed() -> None:
     assert (row.status, row.error_type, row.failed_step) == (RunStatus.RUNNING, "", None)
 
 
+def test_a_run_that_is_parked_while_it_is_undone_goes_on_with_that() -> None:
+    error = ev.StepError(type="http.500")
+    failed = ev.StepFailed(step=StepKey("a"), error=error, attempt=1)
+    turns: list[Turn] = [
+        (started(), ready("a"), assigned("a")),
+        (failed, ev.RunCompensating(error=error, step=StepKey("a"))),
+        (ev.RunParked(incident=ev.StepError(type="engine.fault")),),
+        (ev.RunResumed(resumed_by="ann", failure=error),),
+    ]
+    row, _ = fold_both(turns)
+    assert (row.status, row.error_type, row.failed_step) == (
+        RunStatus.COMPENSATING,
+        "http.500",
+        StepKey("a"),
+    )
+
+
 def test_a_childs_row_names_its_parent() -> None:
     parent = ev.Parent(run=run_of(2), step=StepKey("each[3]"), attempt=1)
     start = ev.RunStarted(

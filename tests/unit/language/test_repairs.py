@@ -107,3 +107,28 @@ def test_a_sub_flow_is_called_with_the_edited_input_as_another_run() -> None:
     assert run.state.status is RunStatus.SUSPENDED
     assert edit(run, "call", Repair.INPUT, {"n": 4}) is None
     assert run.output == {"n": 4}
+
+
+GROUPED = """\
+flow: v1
+name: grouped
+on_failure: suspend
+steps:
+  both:
+    group:
+      bad: {fail: {message: sold out}}
+      good: {set: {x: 1}}
+  after: {needs: [both], join: always, set: {done: true}}
+"""
+
+
+def test_a_failed_group_suspends_the_run_and_is_skipped_as_a_whole() -> None:
+    run = FlowRun(compiled(GROUPED)).begin()
+    assert (run.state.status, run.state.failed_step) == (RunStatus.SUSPENDED, "both")
+    refused = edit(run, "both", Repair.RETRY, None)
+    assert refused is not None
+    assert "has parts of its own" in refused.message
+    assert edit(run, "both/bad", Repair.SKIP, None) is not None
+    assert edit(run, "both", Repair.SKIP, None) is None
+    assert run.state.status is RunStatus.SUCCEEDED
+    assert run.statuses() == {"both": "skipped", "after": "succeeded"}

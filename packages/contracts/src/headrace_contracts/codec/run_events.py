@@ -70,10 +70,13 @@ def put_run_resumed(to: envelope.RunEvent, event: ev.RunResumed) -> None:
     to.run_resumed.SetInParent()
     if event.resumed_by:
         to.run_resumed.resumed_by = event.resumed_by
+    if event.failure is not None:
+        put_error(to.run_resumed.failure, event.failure)
 
 
 def take_run_resumed(m: pb.RunResumed) -> ev.RunResumed:
-    return ev.RunResumed(resumed_by=m.resumed_by)
+    failure = take_error(m.failure) if m.HasField("failure") else None
+    return ev.RunResumed(resumed_by=m.resumed_by, failure=failure)
 
 
 def put_run_suspended(to: envelope.RunEvent, event: ev.RunSuspended) -> None:

@@ -140,9 +140,11 @@ class RunWaiting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResumed:
-    """`resumed_by` names the operator who ended a suspension, empty after a wait."""
+    """`resumed_by` names the operator who ended a suspension, empty after a wait. `failure` is
+    set for a run that is being undone, and goes on with that."""
 
     resumed_by: str = ""
+    failure: StepError | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

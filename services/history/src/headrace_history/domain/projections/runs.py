@@ -96,6 +96,9 @@ def _waiting(row: RunRow, event: ev.RunWaiting) -> None:
 
 
 def _resumed(row: RunRow, event: ev.RunResumed) -> None:
+    if event.failure is not None:
+        row.status, row.error_type = RunStatus.COMPENSATING, event.failure.type
+        return
     if row.status is RunStatus.SUSPENDED:
         row.error_type, row.failed_step = "", None
     row.status = RunStatus.RUNNING

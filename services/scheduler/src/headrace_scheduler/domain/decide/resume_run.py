@@ -52,7 +52,7 @@ def resume_run(turn: RunTurn, command: ResumeRun) -> Rejection | None:
         return refused
     for edit in edits:
         _repair(turn, edit, command.resumed_by)
-    turn.emit(RunResumed(resumed_by=command.resumed_by))
+    turn.emit(RunResumed(resumed_by=command.resumed_by, failure=run.failure))
     # Timers and queue entries of what is open may have been dropped while it was suspended.
     for effect in effects_of_run(run, turn.plan):
         turn.perform(effect)
@@ -92,7 +92,9 @@ def _refused(turn: RunTurn, edit: StepEdit) -> Rejection | None:
     if state is not None and (
         state.status not in REPAIRABLE or (state.status is StepStatus.READY and state.attempt)
     ):
-        return _state(f"step {key!r} is {state.status.text}: only what failed or is not begun is")
+        return _state(
+            f"step {key!r} is {state.status.text}: only what has failed or not begun is repaired"
+        )
     decided = _decided_by(turn, key)
     if decided:
         return _state(f"step {decided!r} was decided by the end of step {key!r}: start a new run")
@@ -123,7 +125,7 @@ def _retry_refused(turn: RunTurn, step: PlanStep) -> Rejection | None:
     if state is None or state.status is not StepStatus.FAILED:
         return _state(f"step {step.id!r} has not failed: there is nothing to retry")
     if has_parts(state):
-        return _invalid(f"step {step.id!r} has parts of its own: skip it or give its output")
+        return _invalid(f"step {step.id!r} has parts of its own and cannot be retried: skip it")
     return None
 
 
