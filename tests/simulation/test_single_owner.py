@@ -24,7 +24,7 @@ from tests.simulation.world.virtual_loop import run_virtually
 from tests.support.run_harness import plan_of, step, template
 
 CLAIM_BODY = encode_body([], [PartitionClaimed(owner="test", nonce=b"n" * 16)])
-# The engine has no decision for a group: at publish it is refused, here it is a bug to survive.
+# A group without steps: no published plan has one, here it is a bug to survive.
 BUG = step("bug", ["a"], kind=StepKind.GROUP)
 
 
