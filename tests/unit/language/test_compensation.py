@@ -441,3 +441,91 @@ def test_the_log_says_what_can_be_undone_when_it_succeeds() -> None:
         "hotel:compensate",
         "flight:compensate",
     ]
+
+
+NESTED = """
+  sync:
+    foreach: {in: inputs.rooms, as: room, key: room.no}
+    group:
+      name: {set: {text: "room ${{ room.no }}"}}
+      book:
+        needs: [name]
+        uses: worker.book@1
+        with: {what: "${{ room.no }}"}
+        compensate:
+          uses: worker.release@1
+          with:
+            booking: "${{ steps.book.output.id }}"
+            said: "${{ steps.name.output.text }}"
+            room: "${{ room.no }}"
+  pay: {needs: [sync], uses: worker.pay@1}
+"""
+
+
+def test_what_undoes_a_step_of_an_item_sees_what_was_around_it() -> None:
+    run = run_of(flow(NESTED, "inputs: {rooms: {type: array}}"), ROOMS)
+    released = [arguments for action, arguments in made(run) if action == "release"]
+    assert released == [
+        {"booking": f"b-{number}", "said": f"room {number}", "room": number}
+        for number in ("3", "2", "1")
+    ]
+    assert undone(run) == ["sync[2]/book", "sync[1]/book", "sync[0]/book"]
+    assert run.state.status is RunStatus.COMPENSATED
+    assert run.refolded() == run.state
+
+
+def test_steps_of_passes_are_undone_pass_by_pass_and_a_repeated_step_once() -> None:
+    plan = flow("""
+  twice:
+    repeat: {until: steps.twice.output.id == 1, max: 3}
+    group:
+      hold: {uses: worker.hold@1, compensate: {uses: worker.release@1}}
+    outputs: {id: "${{ steps.hold.output.id }}"}
+  again:
+    needs: [twice]
+    repeat: {until: steps.again.output.id == 3, max: 3}
+    uses: worker.hold@1
+    compensate: {uses: worker.release@1, with: {id: "${{ steps.again.output.id }}"}}
+  pay: {needs: [again], uses: worker.pay@1}
+""")
+    ids = iter(range(10))
+    outside = Outside()
+    run = FlowRun(
+        plan,
+        outside={"hold": lambda call: {"id": next(ids)}, "release": outside, "pay": outside},
+    ).begin()
+    assert undone(run) == ["again", "twice#2/hold", "twice#1/hold"]
+    assert [dict(call.arguments) for call in run.calls if call.action == "release"] == [
+        {"id": 3},
+        {},
+        {},
+    ]
+    assert run.state.status is RunStatus.COMPENSATED
+    assert run.refolded() == run.state
+
+
+def test_a_group_is_undone_and_then_what_is_in_it() -> None:
+    plan = flow("""
+  both:
+    group:
+      hold: {uses: worker.book@1, with: {what: x}, compensate: {uses: worker.release@1}}
+    compensate: {uses: worker.refund@1}
+  pay: {needs: [both], uses: worker.pay@1}
+""")
+    run = run_of(plan)
+    assert undone(run) == ["both", "both/hold"]
+    assert run.state.status is RunStatus.COMPENSATED
+
+
+def test_a_step_of_a_group_that_failed_is_undone_although_the_group_is_not() -> None:
+    plan = flow("""
+  both:
+    group:
+      hold: {uses: worker.book@1, with: {what: x}, compensate: {uses: worker.release@1}}
+      pay: {needs: [hold], uses: worker.pay@1}
+    compensate: {uses: worker.refund@1}
+""")
+    run = run_of(plan)
+    assert undone(run) == ["both/hold"]
+    assert run.state.status is RunStatus.COMPENSATED
+    assert run.why()[0] == "card.declined"

@@ -15,6 +15,7 @@ INPUTS = "unit/core/workflow/test_inputs.py"
 TABLES = "unit/core/workflow/test_joins.py"
 KEYWORDS = "unit/language/test_keywords.py"
 COMPENSATION = "unit/language/test_compensation.py"
+OTHERS = "unit/language/test_cancel_others.py"
 DETACHED = "unit/language/test_detached_flows.py"
 SCHEDULES = "simulation/test_schedules.py"
 REPEATS = "unit/language/test_repeats.py"
@@ -95,6 +96,10 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         DETACHED,
         "test_a_detached_flow_is_started_and_not_waited_for",
     ): ("steps.*.mode=detach",),
+    (
+        OTHERS,
+        "test_the_first_to_succeed_cancels_the_others_and_the_run_succeeds",
+    ): ("steps.*.cancel_others",),
     (
         COMPENSATION,
         "test_what_succeeded_is_undone_in_reverse_order_of_completion",

@@ -81,7 +81,6 @@ SNIPPETS: Mapping[str, str] = {
     "triggers.*.event": "triggers: {t: {event: {topic: x}}}",
     "subject": "subject: run.id",
     "concurrency": "concurrency: {key: x, limit: 1}",
-    "steps.*.cancel_others": "needs: [a], join: any, cancel_others: true, set: {}",
     "steps.*.rate_limit": "uses: worker.x@1, rate_limit: {key: x, per: 1s, limit: 1}",
     "steps.*.wait.event": "wait: {event: {topic: x, key: y}}",
     "steps.*.wait.expires": "wait: {event: {topic: x, key: y}, expires: 1h}",

@@ -154,7 +154,8 @@ class Progress:
             case "GroupOpened":
                 yield Change(at_ms, step, "running", is_minor=True)
             case "StepStopRequested":
-                yield Change(at_ms, step, "cancelling", error_text(event.get("error")))
+                why = f"{event['by']} goes on without it" if event.get("by") else ""
+                yield Change(at_ms, step, "cancelling", why or error_text(event.get("error")))
             case _:
                 return
 

@@ -357,6 +357,13 @@ def _requested(event: Event) -> str:
     return f"a person is asked{_asked(event)}{f'; until {due}' if due else ''}"
 
 
+def _stop_words(event: Event) -> str:
+    if event.get("by"):
+        return f"asked to end: {event['by']} goes on without it"
+    error = event.get("error")
+    return f"asked to end by {error_text(error)}" if error else "asked to end"
+
+
 _TELL: Mapping[str, Callable[[Event], str]] = {
     "StepReady": lambda event: "ready",
     "StepAssigned": lambda event: f"attempt {event['attempt']} given to {event['executor']}",
@@ -374,4 +381,5 @@ _TELL: Mapping[str, Callable[[Event], str]] = {
     "ApprovalRequested": _requested,
     "ApprovalDecided": lambda event: f"decided: {event['decision']}",
     "TimerFired": lambda event: "its time has come",
+    "StepStopRequested": _stop_words,
 }

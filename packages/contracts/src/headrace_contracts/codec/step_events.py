@@ -292,11 +292,11 @@ def take_pass_started(m: pb.PassStarted) -> ev.PassStarted:
 
 def put_step_stop_requested(to: envelope.RunEvent, event: ev.StepStopRequested) -> None:
     m = to.step_stop_requested
-    m.step = event.step
+    m.step, m.by = event.step, event.by
     if event.error is not None:
         put_error(m.error, event.error)
 
 
 def take_step_stop_requested(m: pb.StepStopRequested) -> ev.StepStopRequested:
     error = take_error(m.error) if m.HasField("error") else None
-    return ev.StepStopRequested(step=StepKey(m.step), error=error)
+    return ev.StepStopRequested(step=StepKey(m.step), error=error, by=m.by)

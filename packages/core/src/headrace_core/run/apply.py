@@ -266,7 +266,17 @@ def _step_succeeded(run: RunState, event: ev.StepSucceeded) -> None:
     step.error = event.error
     if event.compensable:
         run.compensable.append(step.key)
+        _keep_around(run, step.key)
     _close_part(run, step)
+
+
+def _keep_around(run: RunState, key: StepKey) -> None:
+    place = owner_of(key) or group_of(key)
+    while place is not None:
+        group = run.steps[place].group
+        if group is not None:
+            group.kept = True
+        place = owner_of(place) or group_of(place)
 
 
 def _step_failed(run: RunState, event: ev.StepFailed) -> None:
@@ -362,10 +372,12 @@ def _close_item(fan_out: FanOut, index: int, item: StepState) -> None:
 
 
 def _forget(run: RunState, step: StepState) -> None:
-    del run.steps[step.key]
     if step.group is not None:
+        if step.group.kept:
+            return
         for member in step.group.members:
             _forget(run, run.steps[member])
+    del run.steps[step.key]
 
 
 def _items_expanded(run: RunState, event: ev.ItemsExpanded) -> None:
@@ -429,7 +441,7 @@ def _pass_started(run: RunState, event: ev.PassStarted) -> None:
 def _step_stop_requested(run: RunState, event: ev.StepStopRequested) -> None:
     step = run.steps[event.step]
     assert step.stop is None, "a step is stopped once"
-    step.stop = Stop(event.error)
+    step.stop = Stop(event.error, event.by, run.time_ms)
 
 
 APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {

@@ -383,13 +383,14 @@ class PassStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepStopRequested:
-    """What a fan-out, a group or a repeated step has open is to end, and nothing new of it begins.
-
-    Then the step itself ends: cancelled, or failed with `error` where there is one.
+    """The step is to end, and nothing new of it begins: what a fan-out, a group or a repeated step
+    has open ends first, then the step itself, cancelled or failed with `error` where there is one.
+    `by` is the step beside it that goes on without it, so that its end does not fail the run.
     """
 
     step: StepKey
     error: StepError | None = None
+    by: str = ""
 
 
 RunEvent = (

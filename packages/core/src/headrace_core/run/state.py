@@ -62,6 +62,10 @@ class PassesView(Protocol):
 class StopView(Protocol):
     @property
     def error(self) -> StepError | None: ...
+    @property
+    def by(self) -> str: ...
+    @property
+    def at_ms(self) -> int: ...
 
 
 class StepView(Protocol):
@@ -242,6 +246,8 @@ class Group:
     members: list[StepKey] = field(default_factory=list[StepKey])
     ended: int = 0
     failed: StepKey | None = None
+    kept: bool = False
+    """Of an item or a pass: something in it may have to be undone, which sees what is around it."""
 
 
 @dataclass(slots=True)
@@ -252,9 +258,12 @@ class Passes:
 
 @dataclass(slots=True)
 class Stop:
-    """What is open of the step is to end. With an `error` the step then fails."""
+    """What is open of the step is to end. With an `error` the step then fails; `by` names the step
+    that goes on without it."""
 
     error: StepError | None = None
+    by: str = ""
+    at_ms: int = 0
 
 
 @dataclass(slots=True)

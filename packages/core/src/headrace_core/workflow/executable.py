@@ -33,6 +33,7 @@ EXECUTED: frozenset[str] = frozenset(
         *("steps.*.join=always", "steps.*.join.at_least"),
         *("steps.*.when", "steps.*.with", "steps.*.mode", "steps.*.mode=wait"),
         "steps.*.mode=detach",
+        "steps.*.cancel_others",
         *("steps.*.foreach", "steps.*.foreach.in", "steps.*.foreach.as", "steps.*.foreach.key"),
         *("steps.*.foreach.where", "steps.*.foreach.max_parallel", "steps.*.foreach.tolerate"),
         *("steps.*.foreach.tolerate.failures", "steps.*.foreach.tolerate.percent"),
@@ -74,7 +75,6 @@ REFUSED: Mapping[str, str] = {
     "triggers.*.event": "start runs through the API, or by a schedule",
     "subject": "remove it",
     "concurrency": "remove it",
-    "steps.*.cancel_others": "remove it; the other sources run to their end",
     "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
     "steps.*.wait.event": "wait for a time or an approval",
     "steps.*.wait.expires": "remove it",
@@ -96,25 +96,6 @@ def check_executable(data: Any, report: Report) -> None:
             elif found == value:
                 message = f"`{path[-1]}: {value}`: not executed by this release"
                 report.at_value("HR-1901", path, message, remedy)
-    _check_undoing(data, report)
-
-
-def _check_undoing(data: Any, report: Report) -> None:
-    """What goes round or leaves only an outcome behind has nothing left to undo it with."""
-    waiting = [(path, step, False) for path, step in _found(data, ("steps", "*"), ())]
-    while waiting:
-        path, step, is_inside = waiting.pop()
-        if not isinstance(step, dict):
-            continue
-        members = cast(dict[str, Any], step)
-        if "compensate" in members and (is_inside or "repeat" in members):
-            message = "`compensate` of a repeated step, or inside of an item or a pass of a group: "
-            message += "not executed by this release"
-            remedy = "undo in a step behind an `.error` edge, or write a sub-flow that undoes"
-            report.at_key("HR-1901", (*path, "compensate"), message, remedy)
-        comes_often = is_inside or "foreach" in members or "repeat" in members
-        inner = _found(members.get("group"), ("*",), (*path, "group"))
-        waiting += [(place, one, comes_often) for place, one in inner]
 
 
 def _everywhere(data: Any, pattern: tuple[str, ...]) -> Iterator[tuple[DocumentPath, Any]]:

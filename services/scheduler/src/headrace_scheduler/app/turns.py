@@ -36,6 +36,7 @@ from headrace_scheduler.domain.decide.schedule import (
     starts_now,
 )
 from headrace_scheduler.domain.decide.start_run import known_start, start_run
+from headrace_scheduler.domain.decide.stopping import is_stopped
 from headrace_scheduler.domain.decision import PartitionTurn, Reason, Rejection, RunTurn
 
 _NO_RUN = Rejection(Reason.NOT_FOUND, "no open run has this id: it has ended, or never began")
@@ -335,6 +336,6 @@ def find_ready(partition: OwnedPartition, run: RunId, step: StepKey) -> RunState
     if state is None or state.cancel is not None or state.status is RunStatus.SUSPENDED:
         return None
     found = state.steps.get(step)
-    if found is None or found.status is not StepStatus.READY:
+    if found is None or found.status is not StepStatus.READY or is_stopped(state, step):
         return None
     return state

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from headrace_core.ids import StepKey
 from headrace_core.partition.state import PartitionView
 from headrace_core.run.state import RunView, StepView
-from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
+from headrace_core.run.status import RUN_TERMINAL, STEP_TERMINAL, RunStatus, StepStatus
 from headrace_core.workflow.firing import Overlap
 from headrace_core.workflow.plan import Plan, PlanStep, UsesKind
 from headrace_scheduler.domain.commands import TimerKind
@@ -61,6 +61,9 @@ def effects_of_partition(partition: PartitionView) -> Iterator[Effect]:
 
 
 def _effects_of_step(run: RunView, step: PlanStep, state: StepView) -> Iterator[Effect]:
+    if state.stop is not None and state.status not in STEP_TERMINAL:
+        grace_ms = state.stop.at_ms + CANCEL_GRACE_MS
+        yield SetTimer(grace_ms, run.run_id, state.key, TimerKind.CANCEL_GRACE)
     if state.status is StepStatus.READY and state.fan_out is None and not step.inline:
         if run.cancel is not None:
             yield CloseRow(run.run_id, state.key, state.attempt, state.fallback)

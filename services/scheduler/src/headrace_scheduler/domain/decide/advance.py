@@ -37,7 +37,12 @@ from headrace_scheduler.domain.decide.fan_out import go_on_after_item
 from headrace_scheduler.domain.decide.group import end_if_decided
 from headrace_scheduler.domain.decide.open_step import open_part, open_step
 from headrace_scheduler.domain.decide.repeat import go_on_if_ended
-from headrace_scheduler.domain.decide.stopping import has_parts, may_start, stop_open_steps
+from headrace_scheduler.domain.decide.stopping import (
+    has_parts,
+    may_start,
+    stop_open_steps,
+    stop_sources,
+)
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import EvictRun, FetchPayload
 from headrace_scheduler.domain.failure import engine_error
@@ -201,6 +206,8 @@ def consider(turn: RunTurn, key: StepKey) -> None:
         turn.emit(StepSkipped(step=key, reason=SkipReason.RUN_CANCELLED, edges=edges))
         turn.ended.append(key)
     else:
+        if step.cancel_others:
+            stop_sources(turn, step, group_of(key))
         open_step(turn, step, key, edges)
 
 

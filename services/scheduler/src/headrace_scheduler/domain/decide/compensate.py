@@ -4,7 +4,7 @@ One at a time, each with its own retry and its own key outside. One that cannot 
 keep the others from being undone; the run then says which ones are left.
 """
 
-from headrace_core.ids import StepKey, compensated_by, compensation_key
+from headrace_core.ids import StepKey, compensated_by, compensation_key, owner_of
 from headrace_core.run.events import RunCompensated, RunCompensating, RunFailed, StepCompensating
 from headrace_core.run.status import StepStatus
 from headrace_core.workflow.plan import OnFailure
@@ -22,9 +22,11 @@ def is_compensable(turn: RunTurn, key: StepKey) -> bool:
     if turn.plan.on_failure is not OnFailure.COMPENSATE:
         return False
     state = turn.run.steps[key]
-    # A fan-out did nothing itself: its items are undone, each for itself.
-    is_whole = state.fan_out is not None or state.passes is not None
-    return turn.plan.step_at(key).undo is not None and not is_whole
+    owner = owner_of(key)
+    is_pass = owner is not None and turn.run.steps[owner].passes is not None
+    # A fan-out did nothing itself: its items are undone, each for itself. A repeated step is undone
+    # once, with what came of its last pass.
+    return turn.plan.step_at(key).undo is not None and state.fan_out is None and not is_pass
 
 
 def must_compensate(turn: RunTurn) -> bool:

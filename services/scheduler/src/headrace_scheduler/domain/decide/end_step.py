@@ -149,8 +149,9 @@ def on_error_output(
 
 
 def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) -> None:
-    handled = owner_of(key) is None and turn.plan.step_at(key).catches
-    attempt = turn.run.steps[key].attempt
+    state = turn.run.steps[key]
+    handled = owner_of(key) is None and (turn.plan.step_at(key).catches or _is_unneeded(state))
+    attempt = state.attempt
     before = first_failed_beside(turn, key)
     turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))
     turn.ended.append(key)
@@ -162,6 +163,11 @@ def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) ->
     elif turn.plan.on_failure is OnFailure.SUSPEND and may_suspend(turn) and group_of(key) is None:
         # Inside of a group the others go on to their end: it is the group that is repaired.
         turn.emit(RunSuspended(incident=error, step=key))
+
+
+def _is_unneeded(state: StepView) -> bool:
+    """Another step goes on without it: how it ends is no failure of the run."""
+    return state.stop is not None and bool(state.stop.by)
 
 
 def may_suspend(turn: RunTurn) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from headrace_core.ids import StepKey
 from headrace_core.run.events import TimerFired
 from headrace_core.run.state import StepView
 from headrace_core.run.status import (
@@ -56,7 +57,7 @@ def fire_timer(turn: RunTurn, command: FireTimer) -> Rejection | None:
             request_cancel(turn, CancelCause.RUN_TIMEOUT, "headrace")
             rejection = None
         case TimerKind.CANCEL_GRACE:
-            rejection = _cancel_grace(turn)
+            rejection = _cancel_grace(turn, command)
         case _:
             assert_never(command.kind)
     if rejection is None:
@@ -130,9 +131,21 @@ def _step_deadline(turn: RunTurn, command: FireTimer) -> Rejection | None:
     return None
 
 
-def _cancel_grace(turn: RunTurn) -> Rejection | None:
+def _cancel_grace(turn: RunTurn, command: FireTimer) -> Rejection | None:
     run = turn.run
+    if command.step:
+        return _stop_grace(turn, command.step)
     if run.cancel is None or turn.now_ms < run.cancel_requested_ms + CANCEL_GRACE_MS:
         return _STALE
     end_after_grace(turn)
+    return None
+
+
+def _stop_grace(turn: RunTurn, key: StepKey) -> Rejection | None:
+    state = turn.run.steps.get(key)
+    if state is None or state.status in STEP_TERMINAL or state.stop is None:
+        return _STALE
+    if turn.now_ms < state.stop.at_ms + CANCEL_GRACE_MS:
+        return _STALE
+    end_after_grace(turn, key)
     return None

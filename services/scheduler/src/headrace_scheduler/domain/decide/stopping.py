@@ -1,15 +1,27 @@
-"""A run that stops early: by a cancel, its timeout, its parent, or `on_failure: cancel`."""
+"""What stops early: a run by a cancel, its timeout, its parent, or `on_failure: cancel`; a step by
+`cancel_others` of one that goes on without it."""
 
-from headrace_core.ids import StepKey, group_of, owner_of, partition_of, slot_of
+from collections.abc import Iterator
+
+from headrace_core.ids import (
+    StepKey,
+    compensated_by,
+    group_of,
+    member_key,
+    owner_of,
+    partition_of,
+    slot_of,
+)
 from headrace_core.partition.events import ChildCancel
 from headrace_core.run.events import StepCancelled, StepError, StepStopRequested
-from headrace_core.run.state import StepView
+from headrace_core.run.state import RunView, StepView
 from headrace_core.run.status import STEP_TERMINAL, StepStatus, WaitingKind
 from headrace_core.workflow.joins import JoinKind
 from headrace_core.workflow.plan import Effect, OnFailure, Plan, PlanStep, Scope, UsesKind
+from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.start_action import action_of
 from headrace_scheduler.domain.decision import RunTurn
-from headrace_scheduler.domain.effects import CancelAttempt, CloseRow
+from headrace_scheduler.domain.effects import CancelAttempt, CloseRow, SetTimer
 
 CANCEL_GRACE_MS = 10_000
 """So long a cancelled run waits for the word of its open attempts; then their rows decide."""
@@ -30,20 +42,32 @@ def protected_steps(level: Plan | Scope) -> frozenset[str]:
 
 def is_stopping(turn: RunTurn, key: StepKey) -> bool:
     """Whether this step, or something that it is a part of, may not go on."""
-    run = turn.run
-    if run.cancel is not None:
+    if turn.run.cancel is not None or is_stopped(turn.run, key):
         return True
-    by_failure = turn.plan.on_failure is OnFailure.CANCEL
+    if turn.plan.on_failure is not OnFailure.CANCEL:
+        return False
+    return any(
+        _stopped_by_failure(turn, place) for place in _around(key) if owner_of(place) is None
+    )
+
+
+def is_stopped(run: RunView, key: StepKey) -> bool:
+    """Whether this step, or something that it is a part of, was asked to end. What undoes a step
+    goes on whatever has stopped the step."""
     place: StepKey | None = key
     while place is not None:
         state = run.steps.get(place)
         if state is not None and state.stop is not None:
-            return True
-        whole = owner_of(place)
-        if by_failure and whole is None and _stopped_by_failure(turn, place):
-            return True
-        place = whole or group_of(place)
+            return compensated_by(key) is None
+        place = owner_of(place) or group_of(place)
     return False
+
+
+def _around(key: StepKey) -> Iterator[StepKey]:
+    place: StepKey | None = key
+    while place is not None:
+        yield place
+        place = owner_of(place) or group_of(place)
 
 
 def _stopped_by_failure(turn: RunTurn, key: StepKey) -> bool:
@@ -89,7 +113,7 @@ def stop_open_steps(turn: RunTurn) -> None:
 
 def stop_step(turn: RunTurn, state: StepView, step: PlanStep) -> None:
     """Ask one open step to end; it ends now where nobody else has to say so."""
-    if has_parts(state) and state.waiting is not WaitingKind.TIMER:
+    if _consists_of_parts(state):
         stop_parts(turn, state)
     elif state.status is StepStatus.RUNNING:
         turn.perform(CancelAttempt(turn.run_id, state.key, state.attempt, state.executor))
@@ -103,12 +127,37 @@ def stop_step(turn: RunTurn, state: StepView, step: PlanStep) -> None:
         end_cancelled(turn, state)
 
 
-def stop_parts(turn: RunTurn, state: StepView, error: StepError | None = None) -> None:
+def stop_sources(turn: RunTurn, step: PlanStep, group: StepKey | None) -> None:
+    """`step` goes on by the sources that have ended: the others are not needed any more."""
+    for source in dict.fromkeys(edge.source for edge in step.needs):
+        key = StepKey(source) if group is None else member_key(group, source)
+        state = turn.run.steps.get(key)
+        if state is None:
+            turn.emit(StepCancelled(step=key))
+            turn.ended.append(key)
+        elif state.status not in STEP_TERMINAL and state.stop is None:
+            _stop_source(turn, state, step.id)
+
+
+def _stop_source(turn: RunTurn, state: StepView, by: str) -> None:
+    if _consists_of_parts(state):
+        stop_parts(turn, state, by=by)
+    else:
+        turn.emit(StepStopRequested(step=state.key, by=by))
+        stop_step(turn, state, turn.plan.step_at(state.key))
+    if state.status not in STEP_TERMINAL:
+        due_ms = turn.now_ms + CANCEL_GRACE_MS
+        turn.perform(SetTimer(due_ms, turn.run_id, state.key, TimerKind.CANCEL_GRACE))
+
+
+def stop_parts(
+    turn: RunTurn, state: StepView, error: StepError | None = None, *, by: str = ""
+) -> None:
     """Ask all that is open of a fan-out, a group or a repeated step to end. The step itself ends
     with the last of them, failed if there is an `error`."""
     if state.stop is not None:
         return
-    turn.emit(StepStopRequested(step=state.key, error=error))
+    turn.emit(StepStopRequested(step=state.key, error=error, by=by))
     for part in list(turn.run.steps.values()):
         if turn.is_full():
             break
@@ -121,6 +170,11 @@ def stop_parts(turn: RunTurn, state: StepView, error: StepError | None = None) -
 def has_parts(state: StepView) -> bool:
     """Whether the step consists of items, passes or steps, whose ends decide its own."""
     return state.fan_out is not None or state.group is not None or state.passes is not None
+
+
+def _consists_of_parts(state: StepView) -> bool:
+    """Between two passes there is no part that could end."""
+    return has_parts(state) and state.waiting is not WaitingKind.TIMER
 
 
 def _is_open(state: StepView) -> bool:
@@ -146,10 +200,13 @@ def end_cancelled(turn: RunTurn, state: StepView) -> None:
     turn.ended.append(key)
 
 
-def end_after_grace(turn: RunTurn) -> None:
-    """The grace is over: rows decide for open attempts, children are left to themselves."""
+def end_after_grace(turn: RunTurn, whole: StepKey | None = None) -> None:
+    """The grace of the run, or of one step, is over: rows decide for open attempts, children are
+    left to themselves."""
     for state in list(turn.run.steps.values()):
         if not _is_open(state):
+            continue
+        if whole is not None and state.key != whole and not _is_part_of(state.key, whole):
             continue
         step = turn.plan.step_at(state.key)
         if state.attempt and has_effect(step, state):
