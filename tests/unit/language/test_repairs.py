@@ -132,3 +132,28 @@ def test_a_failed_group_suspends_the_run_and_is_skipped_as_a_whole() -> None:
     assert edit(run, "both", Repair.SKIP, None) is None
     assert run.state.status is RunStatus.SUCCEEDED
     assert run.statuses() == {"both": "skipped", "after": "succeeded"}
+
+
+EXTRACTING = """\
+flow: v1
+name: extracting
+on_failure: suspend
+outputs: {total: "${{ steps.read.output.total }}"}
+steps:
+  read:
+    uses: ai.extract@1
+    with:
+      prompt: {user: What is the total of this invoice?}
+      schema: {type: object, required: [total], properties: {total: {type: number}}}
+"""
+
+
+def test_an_output_given_for_a_model_fits_the_schema_that_the_model_was_asked_for() -> None:
+    run = FlowRun(
+        compiled(EXTRACTING, CATALOGUE), outside={"ai.extract": lambda _: Fails("ai.refusal")}
+    ).begin()
+    refused = edit(run, "read", Repair.OUTPUT, {"total": "much"})
+    assert refused is not None
+    assert "breaks its schema" in refused.message
+    assert edit(run, "read", Repair.OUTPUT, {"total": 12}) is None
+    assert run.output == {"total": 12}

@@ -4,7 +4,7 @@ All edits are checked before the first one is made: a refused command changes no
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from headrace_core.ids import StepKey
@@ -26,6 +26,7 @@ from headrace_core.workflow.builtin_actions import BUILTIN_ACTIONS
 from headrace_core.workflow.inputs import value_faults
 from headrace_core.workflow.joins import EdgeState
 from headrace_core.workflow.plan import OnFailure, PlanStep, StepKind
+from headrace_core.workflow.template import parse_template
 from headrace_scheduler.domain.commands import ResumeRun, StepEdit
 from headrace_scheduler.domain.decide.advance import resume
 from headrace_scheduler.domain.decide.end_step import step_succeeded
@@ -35,6 +36,8 @@ from headrace_scheduler.domain.recovery import effects_of_run
 
 _DECISIONS = ("approved", "rejected", "expired")
 _OUTPUT_KINDS = (StepKind.USES, StepKind.SET, StepKind.SWITCH, StepKind.APPROVAL)
+EXTRACT = "ai.extract"
+"""Its output is what its argument `schema` says."""
 _ACTIONS = {action.name: action for action in BUILTIN_ACTIONS}
 
 
@@ -136,10 +139,20 @@ def _output_refused(turn: RunTurn, step: PlanStep, edit: StepEdit) -> Rejection 
     if edit.port not in ports:
         known = ", ".join(port or "default" for port in ports)
         return _invalid(f"step {step.id!r} has no port {edit.port or 'default'!r}; it has {known}")
-    action = _ACTIONS.get(step.uses.name) if step.uses is not None else None
-    if action is None or action.output_schema is None:
+    schema = _output_schema(step)
+    if schema is None:
         return None
-    return _faults(f"the output of step {step.id!r}", action.output_schema, _opened(turn, edit))
+    return _faults(f"the output of step {step.id!r}", schema, _opened(turn, edit))
+
+
+def _output_schema(step: PlanStep) -> Mapping[str, Any] | None:
+    """None where the action promises nothing, or what it promises is only known when it runs."""
+    action = _ACTIONS.get(step.uses.name) if step.uses is not None else None
+    if action is None or action.name != EXTRACT:
+        return action.output_schema if action is not None else None
+    given = step.arguments.data if step.arguments is not None else None
+    schema = given.get("schema") if isinstance(given, Mapping) else None
+    return schema if isinstance(schema, Mapping) and parse_template(schema).is_constant else None
 
 
 def _ports(step: PlanStep) -> tuple[str, ...]:
@@ -167,7 +180,7 @@ def _input_refused(turn: RunTurn, step: PlanStep, edit: StepEdit) -> Rejection |
     return _faults(f"the input of step {step.id!r}", schema, members)
 
 
-def _faults(what: str, schema: dict[str, Any] | Any, value: Any) -> Rejection | None:
+def _faults(what: str, schema: Mapping[str, Any], value: Any) -> Rejection | None:
     faults = value_faults(schema, value)
     return _invalid(f"{what} breaks its schema: {'; '.join(map(str, faults))}") if faults else None
 
