@@ -74,6 +74,12 @@ class Played:
 
 def play(case: Case, plan: Plan, plans: Mapping[PlanHash, Plan]) -> Played:
     """Raises InvalidInput where the case does not fit the flow."""
+    engine, run = played_out(case, plan, plans)
+    return _seen(engine, run, plan, run.started_ms)
+
+
+def played_out(case: Case, plan: Plan, plans: Mapping[PlanHash, Plan]) -> tuple[Engine, RunState]:
+    """The engine when nothing brings the case's run on any more. Raises what `play` raises."""
     given = case.given
     _check_names(given, plan, plans)
     inputs, faults = checked_inputs(plan.inputs, given.inputs)
@@ -86,7 +92,7 @@ def play(case: Case, plan: Plan, plans: Mapping[PlanHash, Plan]) -> Played:
         _cancel_later(engine, run, given)
     while run.status not in RUN_TERMINAL and engine.jump():
         pass
-    return _seen(engine, run, plan, started_ms)
+    return engine, run
 
 
 def _cancel_later(engine: Engine, run: RunState, given: Given) -> None:
