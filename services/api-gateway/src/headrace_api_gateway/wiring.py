@@ -8,13 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace_api_gateway.adapters.admin_key_file import KeyFile
 from headrace_api_gateway.adapters.connectors import ConnectorsClient
-from headrace_api_gateway.adapters.control import PostgresScheduleNames, ping
+from headrace_api_gateway.adapters.control import PostgresHooks, PostgresScheduleNames, ping
 from headrace_api_gateway.adapters.flows import PublishedFlows
 from headrace_api_gateway.adapters.history import HistoryClient
 from headrace_api_gateway.adapters.scheduler import Schedulers
 from headrace_api_gateway.api.application import Application, build_application
 from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate
+from headrace_api_gateway.api.hook_routes import HookRoutes
 from headrace_api_gateway.api.http_server import serve_http
 from headrace_api_gateway.api.live import LiveRoute
 from headrace_api_gateway.api.probes import Probes
@@ -29,6 +30,7 @@ from headrace_api_gateway.app.controlling import Controlling
 from headrace_api_gateway.app.forking import Forking
 from headrace_api_gateway.app.onboarding import Onboarding
 from headrace_api_gateway.app.publishing import Publishing
+from headrace_api_gateway.app.receiving import Receiving
 from headrace_api_gateway.app.starting import Starting
 from headrace_api_gateway.app.vault import NamedTenants
 from headrace_api_gateway.settings import GatewaySettings
@@ -89,9 +91,8 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
             life.keep("data keys", _renew_data_keys(onboarding, life.log)),
         )
         closing.push_async_callback(_end, loops)
-        vault = VaultRoutes(connectors, NamedTenants(Tenants(pool)))
         yield _application(
-            settings, pool, keyring, onboarding, history, schedulers, vault, life.log
+            settings, pool, keyring, onboarding, history, schedulers, connectors, life.log
         )
 
 
@@ -108,19 +109,21 @@ def _application(
     onboarding: Onboarding,
     history: HistoryClient,
     schedulers: Schedulers,
-    vault: VaultRoutes,
+    connectors: ConnectorsClient,
     log: Logger,
 ) -> Application:
     clock = SystemClock()
     versions = definitions.Definitions(pool, labels_kept_ms=LABELS_KEPT_MS)
     flows = PublishedFlows(versions, keyring, LocalBlobs(settings.home / "blobs"))
+    hooks = PostgresHooks(pool)
     publishing = Publishing(
-        versions, definitions.Publishing(pool), PostgresScheduleNames(pool), schedulers
+        versions, definitions.Publishing(pool), PostgresScheduleNames(pool), hooks, schedulers
     )
     authenticator = Authenticator(ApiKeys(pool), time.monotonic)
     gate = Gate(authenticator, settings.body_bytes_max)
     problems = Problems(log)
     starting = Starting(schedulers, flows, clock, os.urandom)
+    receiving = Receiving(hooks, connectors, schedulers, flows, os.urandom, log)
 
     async def history_is_ready() -> bool:
         return history.is_ready()
@@ -134,7 +137,8 @@ def _application(
         ForkRoute(Forking(schedulers, history, flows, clock, os.urandom)),
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),
-        vault,
+        VaultRoutes(connectors, NamedTenants(Tenants(pool))),
+        HookRoutes(receiving, history, clock),
         Probes(
             {
                 "database": lambda: ping(pool),

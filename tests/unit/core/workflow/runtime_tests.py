@@ -20,6 +20,7 @@ DETACHED = "unit/language/test_detached_flows.py"
 SCHEDULES = "simulation/test_schedules.py"
 REPEATS = "unit/language/test_repeats.py"
 GROUPS = "unit/language/test_groups.py"
+WEBHOOKS = "integration/api_gateway/test_webhooks.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (
@@ -362,6 +363,36 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "triggers.*.schedule.every",
         "triggers.*.with",
     ),
+    (
+        WEBHOOKS,
+        "test_a_signed_request_starts_a_run_with_what_the_trigger_maps",
+    ): (
+        "triggers.*.webhook",
+        "triggers.*.webhook.path",
+        "triggers.*.webhook.respond",
+        "triggers.*.webhook.respond=accepted",
+        "triggers.*.webhook.secret",
+        "triggers.*.webhook.verify",
+        "triggers.*.webhook.verify=standard-webhooks",
+    ),
+    (
+        WEBHOOKS,
+        "test_an_hmac_and_a_bearer_are_believed",
+    ): (
+        "triggers.*.webhook.verify=bearer",
+        "triggers.*.webhook.verify=hmac",
+    ),
+    (
+        WEBHOOKS,
+        "test_dedupe_says_which_requests_are_one",
+    ): (
+        "triggers.*.webhook.dedupe",
+        "triggers.*.webhook.verify=none",
+    ),
+    (
+        WEBHOOKS,
+        "test_respond_result_answers_with_what_the_run_gave",
+    ): ("triggers.*.webhook.respond=result",),
     (
         SCHEDULES,
         "test_a_cron_schedule_fires_at_its_times_in_its_time_zone",

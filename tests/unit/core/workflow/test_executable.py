@@ -77,7 +77,6 @@ def test_the_named_run_time_test_exists(path: str) -> None:
 
 
 SNIPPETS: Mapping[str, str] = {
-    "triggers.*.webhook": "triggers: {t: {webhook: {path: x}}}",
     "triggers.*.event": "triggers: {t: {event: {topic: x}}}",
     "subject": "subject: run.id",
     "concurrency": "concurrency: {key: x, limit: 1}",

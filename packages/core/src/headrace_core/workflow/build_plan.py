@@ -16,6 +16,7 @@ from headrace_core.workflow.model_triggers import (
     ManualTrigger,
     ScheduleTrigger,
     WebhookTrigger,
+    secret_name,
 )
 from headrace_core.workflow.model_triggers import (
     Trigger as WrittenTrigger,
@@ -301,9 +302,9 @@ def _trigger(trigger: WrittenTrigger) -> Trigger:
         return Trigger(
             TriggerKind.WEBHOOK,
             mapping,
-            path=hook.path,
+            path=hook.path.strip("/"),
             verify=hook.verify or "none",
-            secret=hook.secret or "",
+            secret=secret_name(hook.secret or ""),
             dedupe=_template(hook.dedupe),
             respond=hook.respond or "accepted",
         )

@@ -1,5 +1,6 @@
 """Checks of the flow itself: inputs, variables, triggers, policies, outputs."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +18,16 @@ from headrace_core.workflow.model_triggers import (
     Schedule,
     ScheduleTrigger,
     Trigger,
+    Webhook,
     WebhookTrigger,
+    secret_name,
 )
 from headrace_core.workflow.names import SCHEDULE_FIELDS, TRIGGER_FIELDS, Names
 from headrace_core.workflow.report import Report
 from headrace_core.workflow.value_types import DYN
 
 EVERY_MS_MIN = 1_000
+_HOOK_PATH = re.compile(r"/?(?=.{1,200}$)[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?")
 _NO_STEPS = frozenset({"inputs", "vars", "run", "trigger"})
 
 
@@ -91,9 +95,8 @@ class _TriggerCheck:
         elif isinstance(trigger, WebhookTrigger):
             hook, place = trigger.webhook, (*path, "webhook")
             self._expressions.plain(hook.path, (*place, "path"), "write a constant path")
-            secrets = self._names.where(no_secrets="")
-            self._expressions.template(hook.secret, (*place, "secret"), secrets)
             self._expressions.template(hook.dedupe, (*place, "dedupe"), self._names)
+            _check_webhook(hook, place, self._report)
         else:
             self._check_event(trigger)
 
@@ -121,6 +124,24 @@ class _TriggerCheck:
                 remedy = f"add `{name}:` under `with`, or a `default` to the input"
                 self._report.at_key("HR-1503", place, message, remedy)
         self._expressions.template(dict(mapping or {}), path, self._names)
+
+
+def _check_webhook(hook: Webhook, path: DocumentPath, report: Report) -> None:
+    if not _HOOK_PATH.fullmatch(hook.path):
+        message = f"{hook.path!r} is not a path"
+        remedy = "write letters, digits, `.`, `_`, `-` in parts with `/` between, 200 at most"
+        report.at_value("HR-1109", (*path, "path"), message, remedy)
+    if hook.verify in (None, "none"):
+        if hook.secret is not None:
+            message = "`secret` means nothing where nothing is verified"
+            remedy = "write `verify: standard-webhooks`, hmac or bearer"
+            report.at_key("HR-1109", (*path, "secret"), message, remedy)
+    elif hook.secret is None:
+        message = f"`verify: {hook.verify}` needs a `secret`"
+        report.at_value("HR-1109", (*path, "verify"), message, "write `secret: NAME`")
+    elif not secret_name(hook.secret):
+        message = f"{hook.secret!r} does not name one secret"
+        report.at_value("HR-1109", (*path, "secret"), message, "write `secret: NAME`")
 
 
 def _check_schedule(schedule: Schedule, path: DocumentPath, report: Report) -> None:

@@ -23,6 +23,13 @@ EXECUTED: frozenset[str] = frozenset(
         ),
         *("triggers.*.schedule.catchup", "triggers.*.schedule.catchup=none"),
         *("triggers.*.schedule.catchup=last", "triggers.*.schedule.catchup=all"),
+        *("triggers.*.webhook", "triggers.*.webhook.path", "triggers.*.webhook.verify"),
+        *(
+            f"triggers.*.webhook.verify={scheme}"
+            for scheme in ("standard-webhooks", "hmac", "bearer", "none")
+        ),
+        *("triggers.*.webhook.secret", "triggers.*.webhook.dedupe", "triggers.*.webhook.respond"),
+        *("triggers.*.webhook.respond=accepted", "triggers.*.webhook.respond=result"),
         *("inputs", "inputs.*", "vars", "outputs", "timeout"),
         *("on_failure", "on_failure=drain", "on_failure=cancel", "on_failure=suspend"),
         "on_failure=compensate",
@@ -71,7 +78,6 @@ EXECUTED: frozenset[str] = frozenset(
 )
 
 REFUSED: Mapping[str, str] = {
-    "triggers.*.webhook": "start runs through the API, or by a schedule",
     "triggers.*.event": "start runs through the API, or by a schedule",
     "subject": "remove it",
     "concurrency": "remove it",

@@ -1,5 +1,6 @@
 """What starts a run."""
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -12,10 +13,21 @@ class Webhook(Model):
     path: str
     verify: Maybe[Literal["standard-webhooks", "hmac", "bearer", "none"]] = None
     secret: Maybe[str] = None
-    """Name of the secret that signs the requests."""
+    """Name of the secret that signs the requests, or `${{ secrets.NAME }}`."""
     dedupe: Maybe[str] = None
     """Template: two requests with one value start one run."""
     respond: Maybe[Literal["accepted", "result"]] = None
+
+
+def secret_name(written: str) -> str:
+    """The secret that a webhook's `secret` names; the empty text if it names none."""
+    found = _SECRET.fullmatch(written)
+    return found["name"] if found is not None else ""
+
+
+_SECRET = re.compile(
+    r"(?P<open>\$\{\{\s*secrets\.)?(?P<name>[A-Za-z][A-Za-z0-9_-]{0,63})(?(open)\s*\}\})"
+)
 
 
 def _exactly_one_rhythm(schema: dict[str, Any]) -> None:

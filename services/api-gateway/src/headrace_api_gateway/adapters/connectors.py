@@ -1,7 +1,7 @@
 """The Vault port over gRPC. What sets or deletes is sent once: a second setting of a secret would
 be another version."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 import grpc
@@ -62,6 +62,15 @@ class ConnectorsClient:
     async def allowed(self, tenant: TenantId) -> Sequence[AllowedPair]:
         found = await self._call(self._stub.ListEgress, pb.ListEgressRequest(tenant=tenant))
         return [AllowedPair(pair.host, pair.port) for pair in found.pairs]
+
+    async def verify_webhook(
+        self, tenant: TenantId, scheme: str, secret: str, headers: Mapping[str, str], body: bytes
+    ) -> str:
+        request = pb.VerifyWebhookRequest(
+            tenant=tenant, scheme=scheme, secret=secret, headers=headers, body=body
+        )
+        answer = await self._call(self._stub.VerifyWebhook, request)
+        return "" if answer.verified else answer.reason or "not verified"
 
     async def _call(self, method: Callable[..., Awaitable[Answer]], request: object) -> Answer:
         try:

@@ -1,8 +1,10 @@
-"""Schedules' names in `headrace_control`."""
+"""Triggers of published versions in `headrace_control`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from headrace_api_gateway.app.receiving import Hook
+from headrace_api_gateway.domain.requests import DEFAULT_LABEL
 from headrace_core.ids import TenantId
 from headrace_runtime.postgres.pool import Pool
 from headrace_runtime.postgres.sql import load_statements
@@ -17,6 +19,15 @@ class PostgresScheduleNames:
     async def scheduled_triggers(self, tenant: TenantId, flow: str) -> Sequence[str]:
         rows = await self._pool.fetch(STATEMENTS["scheduled_triggers"], tenant, flow)
         return [row["name"] for row in rows]
+
+
+class PostgresHooks:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def at(self, tenant: TenantId, path: str) -> Sequence[Hook]:
+        rows = await self._pool.fetch(STATEMENTS["hooks_at"], tenant, path, DEFAULT_LABEL)
+        return [Hook(row["flow"], row["version"], row["trigger"]) for row in rows]
 
 
 async def ping(pool: Pool) -> None:

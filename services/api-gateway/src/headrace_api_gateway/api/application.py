@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate, guarded_by
+from headrace_api_gateway.api.hook_routes import HookRoutes
 from headrace_api_gateway.api.live import LiveRoute
 from headrace_api_gateway.api.openapi import TITLE, add_documentation
 from headrace_api_gateway.api.probes import Probes
@@ -48,6 +49,7 @@ def build_application(
     workflows: WorkflowRoutes,
     tenants: TenantRoutes,
     vault: VaultRoutes,
+    hooks: HookRoutes,
     probes: Probes,
 ) -> Application:
     api = FastAPI(
@@ -60,6 +62,7 @@ def build_application(
     workflows.add_to(api)
     tenants.add_to(api)
     vault.add_to(api)
+    hooks.add_to(api)
     probes.add_to(api)
     add_documentation(api)
     api.router.routes += [start, live]

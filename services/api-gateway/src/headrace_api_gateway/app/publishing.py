@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace_api_gateway.app.ports import Schedule, Scheduler
+from headrace_api_gateway.app.receiving import Hooks
 from headrace_api_gateway.domain.authorisation import Principal
 from headrace_api_gateway.domain.definitions import (
     FlowReference,
@@ -16,10 +17,10 @@ from headrace_api_gateway.domain.definitions import (
 )
 from headrace_api_gateway.domain.problems import DefinitionRefused
 from headrace_api_gateway.domain.requests import DEFAULT_LABEL, check_label
-from headrace_core.errors import NotFound
+from headrace_core.errors import InvalidInput, NotFound
 from headrace_core.ids import PlanHash, TenantId
 from headrace_core.workflow.compile import compile_definition
-from headrace_core.workflow.plan import Plan
+from headrace_core.workflow.plan import Plan, TriggerKind
 from headrace_core.workflow.resolution import FlowDescriptor
 from headrace_runtime.definitions import Publication, PublishedVersion, Version
 
@@ -71,11 +72,13 @@ class Publishing:
         versions: Versions,
         writer: VersionWriter,
         schedule_names: ScheduleNames,
+        hooks: Hooks,
         scheduler: Scheduler,
     ) -> None:
         self._versions = versions
         self._writer = writer
         self._schedule_names = schedule_names
+        self._hooks = hooks
         self._scheduler = scheduler
         # A large definition takes seconds: not on the loop, and not several at once.
         self._one_at_a_time = asyncio.Lock()
@@ -107,11 +110,25 @@ class Publishing:
         """Raises NotFound, Unavailable; may be repeated, which also mends the schedules."""
         check_label(label)
         tenant = principal.tenant
+        if label != DEFAULT_LABEL:
+            await self._writer.move_label(tenant, flow, label, number)
+            self._versions.forget_labels()
+            return
+        version = await self._versions.resolve(tenant, flow, number)
+        await self._check_hooks(tenant, flow, version)
         await self._writer.move_label(tenant, flow, label, number)
         self._versions.forget_labels()
-        if label == DEFAULT_LABEL:
-            version = await self._versions.resolve(tenant, flow, number)
-            await self._set_schedules(principal, flow, version)
+        await self._set_schedules(principal, flow, version)
+
+    async def _check_hooks(self, tenant: TenantId, flow: str, version: Version) -> None:
+        """A path leads to one flow. Raises InvalidInput."""
+        plan = await self._versions.plan(tenant, version.hash)
+        paths = [one.path for one in plan.triggers.values() if one.kind is TriggerKind.WEBHOOK]
+        for path in paths:
+            others = [one.flow for one in await self._hooks.at(tenant, path) if one.flow != flow]
+            if others or paths.count(path) > 1:
+                whose = f"flow {others[0]!r}" if others else "another trigger of this flow"
+                raise InvalidInput(f"The webhook path {path!r} belongs to {whose}: choose another.")
 
     async def _set_schedules(self, principal: Principal, flow: str, version: Version) -> None:
         plan = await self._versions.plan(principal.tenant, version.hash)

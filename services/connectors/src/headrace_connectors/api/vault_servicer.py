@@ -9,9 +9,11 @@ from headrace.connector.v1.vault_service_pb2_grpc import (
     VaultServiceServicer,
     add_VaultServiceServicer_to_server,
 )
+from headrace_connectors.api import verify_webhook
 from headrace_connectors.api.faults import Context, answer
 from headrace_core.ids import TenantId
 from headrace_runtime.allowed_egress import AllowedEgress
+from headrace_runtime.clock import SystemClock
 from headrace_runtime.egress import HostPort
 from headrace_runtime.tenant_secrets import TenantSecrets
 
@@ -20,6 +22,7 @@ class VaultServicer(VaultServiceServicer):
     def __init__(self, secrets: TenantSecrets, egress: AllowedEgress) -> None:
         self._secrets = secrets
         self._egress = egress
+        self._clock = SystemClock()
 
     async def SetSecret(
         self, request: pb.SetSecretRequest, context: Context
@@ -58,6 +61,11 @@ class VaultServicer(VaultServiceServicer):
     ) -> pb.ListEgressResponse:
         pairs = await answer(context, self._egress.list(TenantId(request.tenant)))
         return pb.ListEgressResponse(pairs=[_pair(one) for one in pairs])
+
+    async def VerifyWebhook(
+        self, request: pb.VerifyWebhookRequest, context: Context
+    ) -> pb.VerifyWebhookResponse:
+        return await answer(context, verify_webhook.handle(self._secrets, self._clock, request))
 
     async def _allow(self, request: pb.AllowEgressRequest) -> pb.AllowEgressResponse:
         pair = HostPort.normal(request.pair.host, request.pair.port)
