@@ -4,6 +4,7 @@ import asyncio
 import re
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import orjson
 import pytest
@@ -28,6 +29,9 @@ steps:
         type: object
         required: [amount]
         properties: {amount: {type: number, maximum: 500}}
+  rounds:
+    foreach: {in: "[1, 2]", as: round}
+    group: {ask: {approval: {assignees: [boss]}}}
 """
 
 
@@ -225,13 +229,21 @@ async def test_a_rejection_needs_no_form(gateway: Gateway) -> None:
     assert answer.status_code == 200
 
 
+async def test_an_approval_inside_of_an_item_is_decided_by_its_address(gateway: Gateway) -> None:
+    client = await asked_for_approval(gateway)
+    address = quote("rounds[1]/ask", safe="")
+    answer = await client.post(f"/v1/runs/{RUN}/approvals/{address}", json={"decision": "approved"})
+    assert answer.status_code == 200, answer.text
+    assert gateway.scheduler.commands[-1].decide_approval.step == "rounds[1]/ask"
+
+
 async def test_an_unknown_approval_is_not_found_and_the_known_ones_are_named(
     gateway: Gateway,
 ) -> None:
     client = await asked_for_approval(gateway)
     answer = await client.post(f"/v1/runs/{RUN}/approvals/boss", json={"decision": "approved"})
     assert answer.status_code == 404
-    assert "manager" in answer.json()["detail"]
+    assert "manager, rounds/ask" in answer.json()["detail"]
 
 
 async def test_a_decision_is_approved_or_rejected(gateway: Gateway) -> None:

@@ -4,7 +4,7 @@ A command may be sent twice when its stream breaks; a refusal is then compared w
 says before it is passed on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from headrace_core.ids import PlanHash, RunId, StepKey
 from headrace_core.payload import NOTHING
 from headrace_core.run.status import Repair
 from headrace_core.workflow.inputs import value_faults
+from headrace_core.workflow.plan import PlanStep
 from headrace_runtime.clock import Clock
 
 APPROVED = "approved"
@@ -134,7 +135,7 @@ class Controlling:
         plan = await self._flows.plan(principal.tenant, PlanHash(document["plan"]))
         planned = plan.find(step)
         if planned is None or planned.approval is None:
-            approvals = [name for name, one in plan.steps.items() if one.approval is not None]
+            approvals = list(_approvals(plan.steps))
             known = f"it has {', '.join(approvals)}" if approvals else "it has none"
             raise NotFound(f"Run {document['id']} has no approval {step!r}; {known}.")
         form = planned.approval.form
@@ -151,6 +152,14 @@ class Controlling:
     async def _document(self, principal: Principal, run: RunId) -> dict[str, Any]:
         document = orjson.loads(await self._history.run(principal.tenant, run))
         return cast("dict[str, Any]", document)
+
+
+def _approvals(steps: Mapping[str, PlanStep], around: str = "") -> Iterator[str]:
+    for name, step in steps.items():
+        if step.approval is not None:
+            yield around + name
+        if step.group is not None:
+            yield from _approvals(step.group.steps, f"{around}{name}/")
 
 
 def _ended(document: Mapping[str, Any]) -> InvalidState:
