@@ -9,14 +9,15 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from headrace_core.ids import RunId
+from headrace_core.ids import RunId, compensation_key
 from headrace_core.run import events as ev
 from headrace_core.run.freeze import state_hash
 from headrace_core.run.replay import replay
-from headrace_core.run.status import RUN_TERMINAL
+from headrace_core.run.status import RUN_TERMINAL, WaitingKind
 from tests.invariants.facts import LogFacts, Raw, RunFacts, Violation, gather
 from tests.invariants.witnesses import EventSeen, Request, RowSaid, Witnesses
 
+STEP_ENDS = (ev.StepSucceeded, ev.StepFailed, ev.StepCancelled)
 CLOSING = (ev.StepSucceeded, ev.StepFailed, ev.StepRetryScheduled, ev.StepCancelled)
 UNKNOWN, TOO_LATE = "unknown_outcome", "timeout.deadline"
 _COUNTED: Mapping[str, type[ev.RunEvent]] = {
@@ -265,6 +266,60 @@ def history_equals_the_fold(facts: LogFacts, witnesses: Witnesses) -> Iterator[V
             yield Violation(rule, what)
 
 
+def undone_in_reverse(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
+    """What has succeeded and can be undone is, the last one first, and one at a time."""
+    rule = "undone one at a time, the last one first"
+    for run in facts.runs.values():
+        left: list[str] = []
+        under_way: str | None = None
+        for sequence, _, event in run.events():
+            if isinstance(event, ev.StepSucceeded) and event.compensable:
+                left.append(event.step)
+            elif isinstance(event, ev.StepCompensating):
+                expected = left.pop() if left else None
+                if event.step != expected or under_way is not None:
+                    what = f"event {sequence} of {run.run} undoes {event.step}, next is {expected}"
+                    what += f", under way is {under_way}" if under_way else ""
+                    yield Violation(rule, what, run.run, run.told())
+                under_way = compensation_key(event.step)
+            elif isinstance(event, STEP_ENDS) and event.step == under_way:
+                under_way = None
+            elif isinstance(event, ev.RunCompensated) and left:
+                what = f"run {run.run} is compensated, and {left} never was"
+                yield Violation(rule, what, run.run, run.told())
+
+
+def timers_are_never_early(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
+    """A backoff and a wait end at their time or later, by the log's own times."""
+    for run in facts.runs.values():
+        due: dict[str, int] = {}
+        for sequence, turn, event in run.events():
+            if isinstance(event, ev.StepRetryScheduled):
+                due[event.step] = event.due_ms
+            elif isinstance(event, ev.StepReady | ev.TimerFired):
+                due_ms = due.pop(event.step, 0)
+                if turn.time_ms < due_ms:
+                    what = f"event {sequence} of {run.run} comes at {turn.time_ms}, due at {due_ms}"
+                    yield Violation("timers are never early", what, run.run, run.told())
+            elif isinstance(event, ev.StepWaiting) and event.kind is WaitingKind.TIMER:
+                due[event.step] = event.due_ms or 0
+
+
+def nothing_is_assigned_after_a_cancel(
+    facts: LogFacts, witnesses: Witnesses
+) -> Iterator[Violation]:
+    for run in facts.runs.values():
+        cancelled = False
+        for sequence, _, event in run.events():
+            cancelled = cancelled or isinstance(event, ev.RunCancelRequested)
+            if isinstance(event, ev.RunCompensating):
+                # Undoing is what a run that was cut off by its timeout still does.
+                cancelled = False
+            if cancelled and isinstance(event, ev.StepAssigned):
+                what = f"event {sequence} of {run.run} assigns {event.step} after the cancel"
+                yield Violation("nothing is assigned after a cancel", what, run.run, run.told())
+
+
 def messages_arrive_once(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
     """Between any two partitions: numbered without a gap, recorded in order, each once."""
     rule = "messages between partitions arrive once"
@@ -312,6 +367,9 @@ CHECKS: Sequence[Check] = (
     history_lists_every_event,
     history_equals_the_fold,
     messages_arrive_once,
+    undone_in_reverse,
+    timers_are_never_early,
+    nothing_is_assigned_after_a_cancel,
 )
 
 

@@ -91,7 +91,8 @@ class RunFacts:
 
 @dataclass(slots=True)
 class LogFacts:
-    """Everything of accepted records but `void` and `claims`, which count the others."""
+    """Everything of accepted records but `void` and `claims`, which count the others;
+    `claimed_at` holds the offsets of a partition's claims."""
 
     log_id: bytes
     partitions: int
@@ -104,6 +105,7 @@ class LogFacts:
     accepted: int = 0
     void: int = 0
     claims: int = 0
+    claimed_at: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
     violations: list[Violation] = field(default_factory=list[Violation])
 
     def told(self, run: str) -> list[str]:
@@ -154,6 +156,8 @@ class _Partition:
             return
         if not self._filter.accept(entry.offset, envelope):
             facts.claims += envelope.claim
+            if envelope.claim:
+                facts.claimed_at[self._number].append(entry.offset)
             facts.void += not envelope.claim
             return
         facts.accepted += 1

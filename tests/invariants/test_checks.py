@@ -8,6 +8,7 @@ import pytest
 from headrace_core.ids import StepKey
 from headrace_core.partition.events import MessageReceived
 from headrace_core.run import events as ev
+from headrace_core.run.status import CancelCause
 from headrace_runtime.eventlog.port import Entry
 from tests.invariants.checks import check_campaign, in_flight_at
 from tests.invariants.facts import Violation, gather
@@ -22,6 +23,7 @@ from tests.invariants.log_builder import (
     assigned,
     healthy,
     honest,
+    lost,
     place_of,
     request,
     run_in,
@@ -125,9 +127,33 @@ def _message_from_nobody(log: LogBuilder, calls: Calls) -> None:
     log.turn(None, messages=[MessageReceived(source=0, number=2)], partition=1)
 
 
+def _early_retry(log: LogBuilder, calls: Calls) -> None:
+    run = run_in(0, 9)
+    later = replace(lost(KEYED), due_ms=10**15, counted=True)
+    log.turn(run, [started(), ev.StepReady(step=KEYED), assigned(KEYED), later])
+    log.turn(run, [ev.StepReady(step=KEYED), assigned(KEYED, 2), succeeded(KEYED, 2), END])
+
+
+def _assigned_after_a_cancel(log: LogBuilder, calls: Calls) -> None:
+    run = run_in(0, 9)
+    cancel = ev.RunCancelRequested(cause=CancelCause.REQUEST, requested_by="ann")
+    log.turn(run, [started(), ev.StepReady(step=KEYED), cancel])
+    log.turn(run, [assigned(KEYED), succeeded(KEYED), ev.RunCancelled()])
+
+
+def _undone_in_order(log: LogBuilder, calls: Calls) -> None:
+    run, other = run_in(0, 9), StepKey("other")
+    done = [replace(succeeded(step, 0), compensable=True) for step in (KEYED, other)]
+    log.turn(run, [started(), *done, ev.RunCompensating(error=ev.StepError(type="late"))])
+    log.turn(run, [ev.StepCompensating(step=KEYED), ev.RunCompensated()])
+
+
 @pytest.mark.parametrize(
     ("plant", "rule"),
     [
+        (_early_retry, "timers are never early"),
+        (_assigned_after_a_cancel, "nothing is assigned after a cancel"),
+        (_undone_in_order, "undone one at a time, the last one first"),
         (_second_end, "one terminal event"),
         (_event_after_the_end, "one terminal event"),
         (_no_end, "one terminal event"),

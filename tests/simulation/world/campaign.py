@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from headrace_core.ids import ExecutorId, RunId, StepKey, TenantId, run_id, step_of
+from headrace_core.ids import ExecutorId, RunId, StepKey, TenantId, run_id
 from headrace_core.workflow.plan import Action
 from headrace_executor.domain.effect_flow import Word
 from headrace_runtime.eventlog.memory import MemoryLog
@@ -180,7 +180,7 @@ class Campaign:
     # Work.
 
     def _action_of(self, task: Task) -> Action:
-        action = self.flow_of[task.flow].plan.steps[step_of(task.attempt.step)[0]].uses
+        action = self.flow_of[task.flow].plan.step_at(task.attempt.step).uses
         assert action is not None
         return action
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from headrace_core.ids import PlanHash, StepKey, stable_hash, step_of
+from headrace_core.ids import PlanHash, StepKey, compensated_by, stable_hash, step_of
 from headrace_core.run.status import RunStatus, StepStatus
 from headrace_core.workflow.joins import (
     EdgeState,
@@ -23,6 +23,7 @@ from headrace_core.workflow.joins import (
 )
 from headrace_core.workflow.plan import (
     Action,
+    Compensation,
     Edge,
     Effect,
     Foreach,
@@ -30,6 +31,7 @@ from headrace_core.workflow.plan import (
     Input,
     Jitter,
     OnError,
+    OnFailure,
     Plan,
     PlanStep,
     RetryPolicy,
@@ -44,6 +46,9 @@ ECHO = Action(UsesKind.ACTION, "data.echo", "data.echo@1", "1", Effect.NONE)
 KEYED = Action(UsesKind.ACTION, "sim.keyed", "sim.keyed@1", "1", Effect.WRITE, Idempotency.HEADER)
 ONCE = Action(UsesKind.ACTION, "sim.once", "sim.once@1", "1", Effect.WRITE, Idempotency.NONE)
 OFTEN = RetryPolicy(max_attempts=20, initial_ms=20, factor=1.5, max_ms=300, jitter=Jitter.FULL)
+UNDO = Compensation(KEYED, parse_template({}), OFTEN)
+UNDOES, UNDONE = 0.4, 0.7
+"""So many flows undo their steps when they fail; so many of their calls say how."""
 TRIES_MAX = 6
 """An attempt with a higher number succeeds."""
 
@@ -75,19 +80,20 @@ class SimFlow:
         return _expected(self.plan, outcomes)
 
     def depends_on_faults(self, step: str) -> bool:
-        return self.fates[step] is Fate.FIRST
+        return self.fates.get(step) is Fate.FIRST
 
     def may_be_unknown(self, step: str) -> bool:
         """What is called once at most; and what fails for good while a call before it, of an
         executor that is gone, may have acted."""
-        action = self.plan.steps[step].uses
-        fails = self.fates[step] in (Fate.FAILS, Fate.FIRST)
+        action = self.plan.step_at(StepKey(step)).uses
+        fails = self.fates.get(step) in (Fate.FAILS, Fate.FIRST)
         return action == ONCE or (action == KEYED and fails)
 
     def answer(self, run: str, step: StepKey, attempt: int) -> Word | None:
         """How this attempt's call goes; None for a success."""
-        name = step_of(step)[0]
-        fate, action = self.fates[name], self.plan.steps[name].uses
+        action = self.plan.step_at(step).uses
+        undone = compensated_by(step) is not None
+        fate = Fate.TRIES if undone else self.fates[step_of(step)[0]]
         if fate is Fate.FAILS or (fate is Fate.FIRST and attempt > 1):
             return Word.PERMANENT
         if fate is Fate.FIRST:
@@ -110,7 +116,10 @@ def random_flow(chance: random.Random, number: int, child: SimFlow | None) -> Si
         acts = step.uses in (KEYED, ONCE)
         fate = chance.choices(list(Fate), [6, 1, 3, 3 if acts and child is not None else 0])[0]
         steps[name], fates[name] = step, fate
-    return SimFlow(_plan(number, steps), fates, child)
+    plan = _plan(number, steps)
+    if child is not None and chance.random() < UNDOES:
+        plan = replace(plan, on_failure=OnFailure.COMPENSATE)
+    return SimFlow(plan, fates, child)
 
 
 def without_step(flow: SimFlow, name: str) -> SimFlow | None:
@@ -121,7 +130,8 @@ def without_step(flow: SimFlow, name: str) -> SimFlow | None:
         return None
     rest = [step for step in plan.steps.values() if step.id != name]
     steps = {step.id: replace(step, index=index) for index, step in enumerate(rest)}
-    return replace(flow, plan=_plan(int(plan.hash, 16), steps))
+    smaller = _plan(int(plan.hash, 16), steps)
+    return replace(flow, plan=replace(smaller, on_failure=plan.on_failure))
 
 
 def _random_step(
@@ -154,7 +164,8 @@ def _shaped(chance: random.Random, bare: PlanStep, child: SimFlow | None) -> Pla
     shapes = ["echo", "keyed", "once", "wait", "set", "each", "child"]
     shape = chance.choices(shapes, [6, 5, 3, 2, 2, 2, 2])[0]
     if shape == "keyed":
-        return replace(bare, uses=KEYED)
+        undo = UNDO if child is not None and chance.random() < UNDONE else None
+        return replace(bare, uses=KEYED, compensate=undo)
     if shape == "once" and child is not None:
         # Not in sub-flows, whose outcome is counted on.
         return replace(bare, uses=ONCE)
@@ -221,4 +232,10 @@ def _expected(plan: Plan, outcomes: Mapping[str, StepStatus]) -> RunStatus:
         status is StepStatus.FAILED and not plan.steps[name].catches
         for name, status in ended.items()
     )
+    undoes = plan.on_failure is OnFailure.COMPENSATE and any(
+        status is StepStatus.SUCCEEDED and plan.steps[name].compensate is not None
+        for name, status in ended.items()
+    )
+    if failed and undoes:
+        return RunStatus.COMPENSATED
     return RunStatus.FAILED if failed else RunStatus.SUCCEEDED

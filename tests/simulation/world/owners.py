@@ -35,24 +35,26 @@ class Gate:
     def end(self) -> None:
         """Nothing of this life passes any more, whatever task it runs in."""
         self._dead = True
-        self._thawed.clear()
+        self._thawed.set()
 
     def freeze(self) -> None:
         self._thawed.clear()
 
     def thaw(self) -> None:
-        if not self._dead:
-            self._thawed.set()
+        self._thawed.set()
 
     async def passed(self) -> None:
+        """Raises CancelledError in whatever task of a life that has ended."""
         await self._thawed.wait()
+        if self._dead:
+            raise asyncio.CancelledError
 
     async def reached(self, point: str) -> None:
         """Where the world may end or stop the process. A crash ends the task that is here."""
         if not self._dead:
             self._at_point(point)
         await asyncio.sleep(0)
-        await self._thawed.wait()
+        await self.passed()
 
 
 class HostLog:

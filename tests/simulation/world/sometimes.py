@@ -15,6 +15,7 @@ RARE = (
     "repeated call",
     "run cancelled",
     "state compared",
+    "takeover in mid-compensation",
     "unknown outcome",
     "void record",
 )

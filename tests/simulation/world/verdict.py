@@ -76,7 +76,7 @@ def _told(observed: Observed, facts: LogFacts) -> list[str]:
             found.append(f"the client of {client.run} never got its answer")
             continue
         run = facts.runs.get(client.run)
-        if run is not None and client.cancelled:
+        if run is not None and client.cancelled and not _undoes(run):
             found += _ended_as(run, run.state, RunStatus.CANCELLED)
     asked = {client.run for client in observed.clients if client.asked_to_cancel}
     found += [
@@ -86,6 +86,17 @@ def _told(observed: Observed, facts: LogFacts) -> list[str]:
         for fault in _outcome_faults(observed, run)
     ]
     return found
+
+
+def _undoes(run: RunFacts) -> bool:
+    """Then a cancel ends the undoing, and the run fails with what is left of it."""
+    return any(isinstance(event, ev.RunCompensating) for _, _, event in run.events())
+
+
+def _taken_over(facts: LogFacts, run: RunFacts) -> bool:
+    begun = next(t.offset for _, t, one in run.events() if isinstance(one, ev.RunCompensating))
+    ended = run.turns[-1].offset
+    return any(begun < claim < ended for claim in facts.claimed_at[run.partition])
 
 
 def _is_cancelled(run: RunFacts) -> bool:
@@ -143,6 +154,7 @@ def _ended_as(run: RunFacts, state: RunState | None, expected: RunStatus) -> lis
 def _seen(observed: Observed, facts: LogFacts) -> Counter[str]:
     said = "\n".join(observed.said)
     states = [run.state for run in facts.runs.values() if run.state is not None]
+    undone = [run for run in facts.runs.values() if _undoes(run)]
     steps = [step for state in states for step in state.steps.values()]
     return Counter(
         {
@@ -157,6 +169,7 @@ def _seen(observed: Observed, facts: LogFacts) -> Counter[str]:
             "child run": sum(state.parent is not None for state in states),
             "parked": said.count("run parked"),
             "terminal": sum(state.status in RUN_TERMINAL for state in states),
+            "takeover in mid-compensation": sum(_taken_over(facts, run) for run in undone),
             "state compared": len(observed.states),
             "effect": sum(request.performed for request in observed.requests),
             "repeated call": sum(not request.performed for request in observed.requests),
