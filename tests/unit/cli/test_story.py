@@ -207,3 +207,34 @@ def test_every_step_has_a_story_at_every_event(step: str, answer: Any) -> None:
     for until in range(len(events) + 1):
         story = tell(events[:until], step, ["ask"])
         assert story.because and len(story.history) <= until
+
+
+def test_a_step_skipped_by_an_operator_names_who_did_it() -> None:
+    error = {"type": "http.500", "message": "no"}
+    repaired = {"repair": "skip", "repaired_by": "ann", "input": None, "failed": True}
+    events = [
+        event(1, "StepReady", 0, step="charge", edges=[]),
+        event(2, "StepFailed", 1, step="charge", error=error, attempt=1, handled=False),
+        event(3, "RunSuspended", 1, step="charge", incident=error),
+        event(4, "StepRepaired", 2, step="charge", **repaired),
+        event(5, "StepSkipped", 2, step="charge", reason="by_operator", edges=[]),
+    ]
+    story = tell(events, "charge", [])
+    assert (story.status, story.because) == ("skipped", "ann skipped it to repair the run")
+    assert "repaired by ann: skip" in [text for _, text in story.history]
+
+
+def test_an_escalated_approval_says_who_is_asked_now_and_until_when() -> None:
+    asked = {"assignees": ["bob"]}
+    events = [
+        event(1, "StepReady", 0, step="ask", edges=[]),
+        event(
+            2, "ApprovalRequested", 0, step="ask", request=asked, expires_at="2026-11-27T00:00:00Z"
+        ),
+        event(
+            3, "ApprovalEscalated", 9, step="ask", number=1, request={"assignees": ["bob", "eve"]}
+        ),
+    ]
+    because = tell(events, "ask", []).because
+    assert because.startswith("it waits for a person to decide until 2026-11-27")
+    assert because.endswith("asked are bob, eve")

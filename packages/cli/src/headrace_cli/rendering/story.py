@@ -20,6 +20,8 @@ _STATUS: Mapping[str, str] = {
     "StepWaiting": WAITING,
     "StepRetryScheduled": WAITING,
     "ApprovalRequested": WAITING,
+    "ApprovalEscalated": WAITING,
+    "StepRepaired": PENDING,
     "ItemsExpanded": WAITING,
     "StepSucceeded": "succeeded",
     "StepFailed": "failed",
@@ -166,7 +168,9 @@ def _waiting(events: Sequence[Event], step: str, mine: Sequence[Event]) -> str:
         case "StepRetryScheduled":
             error = error_text(last["error"])
             return f"attempt {last['attempt']} ended with {error}; the next one waits{until}"
-        case "ApprovalRequested":
+        case "ApprovalRequested" | "ApprovalEscalated":
+            due = clock_text(_last(mine, "ApprovalRequested").get("expires_at"))
+            until = f" until {due}" if due else ""
             return f"it waits for a person to decide{until}{_asked(last)}"
         case "ItemsExpanded":
             ended = sum(
@@ -224,6 +228,9 @@ def _skipped(events: Sequence[Event], skipped: Event) -> str:
             return "a way that it needs was not taken"
         case "run_cancelled":
             return _stopped(events, skipped["sequence"])
+        case "by_operator":
+            mine = [event for event in events if event.get("step") == skipped["step"]]
+            return f"{_last(mine, 'StepRepaired')['repaired_by']} skipped it to repair the run"
         case reason:
             return f"a step that it needs was {_REASONS[reason]}"
 
@@ -379,6 +386,8 @@ _TELL: Mapping[str, Callable[[Event], str]] = {
         f"items {event['first']} to {event['first'] + event['count'] - 1} opened"
     ),
     "ApprovalRequested": _requested,
+    "ApprovalEscalated": lambda event: f"more people are asked{_asked(event)}",
+    "StepRepaired": lambda event: f"repaired by {event['repaired_by']}: {event['repair']}",
     "ApprovalDecided": lambda event: f"decided: {event['decision']}",
     "TimerFired": lambda event: "its time has come",
     "StepStopRequested": _stop_words,
