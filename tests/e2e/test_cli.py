@@ -412,6 +412,8 @@ def test_a_failed_run_is_forked_with_another_output_and_succeeds(
     assert by_input["output"] == {"label": "2"}
     assert by_input["forked_from"]["run"] == source
     assert headrace.well("show", source, "--json").document["status"] == "failed"
+    told = headrace.well("diff", source, "1").out
+    assert '\nstatus\n  - "running"\n  + "failed"\n' in told
 
 
 def test_a_fork_at_no_end_of_a_turn_is_refused(suite: Suite, publish: Publish) -> None:

@@ -134,6 +134,7 @@ class KnownRun:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     grown: asyncio.Event = field(default_factory=asyncio.Event)
     state: RunState | None = None
+    earlier: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]])
 
     def add(self, kind: str) -> None:
         self.events.append({"sequence": len(self.events) + 1, "kind": kind})
@@ -195,7 +196,9 @@ class ScriptedHistory(HistoryServiceServicer):
         run = await self._find(request, context)
         sequence = request.sequence or len(run.events)
         return hpb.StateAtResponse(
-            state=orjson.dumps(run.document), state_hash="ab" * 32, sequence=sequence
+            state=orjson.dumps(run.earlier.get(request.sequence, run.document)),
+            state_hash="ab" * 32,
+            sequence=sequence,
         )
 
     async def ForkPoint(

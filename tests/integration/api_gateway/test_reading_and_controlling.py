@@ -87,6 +87,16 @@ async def test_events_come_in_pages(gateway: Gateway) -> None:
     assert page["more"] is True
 
 
+async def test_two_events_of_a_run_are_compared(gateway: Gateway) -> None:
+    client = await gateway.tenant()
+    known = gateway.history.add(RUN, "acme", steps={"a": {"status": "running"}})
+    known.earlier[1] = {"id": RUN, "status": "running", "steps": {}}
+    answer = await client.get(f"/v1/runs/{RUN}/diff?from=1")
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["changes"] == [{"path": ["steps", "a"], "after": {"status": "running"}}]
+    assert (await client.get(f"/v1/runs/{RUN}/diff?from=0")).status_code == 422
+
+
 async def test_the_state_at_an_event_carries_its_hash(gateway: Gateway) -> None:
     client = await gateway.tenant()
     gateway.history.add(RUN, "acme")

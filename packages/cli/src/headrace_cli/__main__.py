@@ -7,6 +7,7 @@ import typer
 
 from headrace_cli import (
     definitions,
+    diffs,
     egress,
     explain,
     flow_tests,
@@ -76,6 +77,7 @@ def _register() -> None:
     app.command(rich_help_panel=running)(runs.resume)
     app.command(rich_help_panel=running)(runs.approve)
     app.command(rich_help_panel=running)(forks.fork)
+    app.command(rich_help_panel=running)(diffs.diff)
     app.command(rich_help_panel=running)(runs.export)
     app.command(rich_help_panel=running)(replay.replay)
     app.add_typer(tenants.tenants, name="tenants", rich_help_panel=administer)

@@ -13,6 +13,7 @@ from headrace_api_gateway.adapters.flows import PublishedFlows
 from headrace_api_gateway.adapters.history import HistoryClient
 from headrace_api_gateway.adapters.scheduler import Schedulers
 from headrace_api_gateway.api.application import Application, build_application
+from headrace_api_gateway.api.diff_route import DiffRoute
 from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate
 from headrace_api_gateway.api.hook_routes import HookRoutes
@@ -135,6 +136,7 @@ def _application(
         LiveRoute(gate, history, problems),
         RunRoutes(history, Controlling(schedulers, history, flows, clock)),
         ForkRoute(Forking(schedulers, history, flows, clock, os.urandom)),
+        DiffRoute(history),
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),
         VaultRoutes(connectors, NamedTenants(Tenants(pool))),

@@ -5,6 +5,7 @@ import time
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from headrace_api_gateway.api.diff_route import DiffRoute
 from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate, guarded_by
 from headrace_api_gateway.api.hook_routes import HookRoutes
@@ -46,6 +47,7 @@ def build_application(
     live: LiveRoute,
     runs: RunRoutes,
     forks: ForkRoute,
+    diffs: DiffRoute,
     workflows: WorkflowRoutes,
     tenants: TenantRoutes,
     vault: VaultRoutes,
@@ -59,6 +61,7 @@ def build_application(
     problems.handle(api)
     runs.add_to(api)
     forks.add_to(api)
+    diffs.add_to(api)
     workflows.add_to(api)
     tenants.add_to(api)
     vault.add_to(api)

@@ -45,6 +45,16 @@ STATE: dict[str, Any] = {
     "state_hash": "9f" * 32,
     "state": {"id": RUN_ID, "status": "running"},
 }
+DIFF: dict[str, Any] = {
+    "run": RUN_ID,
+    "from": {"sequence": 3, "state_hash": "9f" * 32},
+    "to": {"sequence": 5, "state_hash": "3c" * 32},
+    "changes": [
+        {"path": ["steps", "hello", "status"], "before": "running", "after": "succeeded"},
+        {"path": ["steps", "greet"], "after": {"status": "ready"}},
+    ],
+    "more": False,
+}
 CANCEL: dict[str, Any] = {"reason": "ordered twice"}
 CANCELLED: dict[str, Any] = {"id": RUN_ID, "status": "cancelling"}
 RESUME: dict[str, Any] = {
