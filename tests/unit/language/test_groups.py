@@ -7,7 +7,7 @@ from headrace_core.ids import StepKey
 from headrace_core.log.record import RECORD_BYTES_MAX
 from headrace_core.run.events import StepSkipped
 from headrace_core.run.state import RunState
-from headrace_core.run.status import CancelCause, RunStatus, SkipReason, StepStatus
+from headrace_core.run.status import CancelCause, Repair, RunStatus, SkipReason, StepStatus
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.effects import EnqueueStep, SetTimer
 from headrace_scheduler.domain.recovery import effects_of_run
@@ -454,4 +454,48 @@ def test_a_cancel_of_more_than_one_turn_can_end_goes_on_in_the_next_ones() -> No
     run.go_on()
     assert run.state.status is RunStatus.CANCELLED
     assert max(len(encode_body(events, [])) for _, events in run.turns) < RECORD_BYTES_MAX
+    assert run.refolded() == run.state
+
+
+def test_a_run_is_suspended_by_its_group_and_goes_on_when_that_is_skipped() -> None:
+    run = pair(head="on_failure: suspend\n")
+    run.fail("pair/left")
+    assert run.state.status is RunStatus.RUNNING, "the other step goes on to its end"
+    run.succeed("pair/right", 2)
+    assert run.state.status is RunStatus.SUSPENDED
+    assert run.state.failed_step == "pair"
+    again = run.when(cmd.ResumeRun(run=RUN, tenant=TENANT, resumed_by="eve"))
+    assert again is not None and "parts of its own" in again.message
+    skip = cmd.StepEdit(step=StepKey("pair"), repair=Repair.SKIP)
+    assert run.when(cmd.ResumeRun(run=RUN, tenant=TENANT, resumed_by="eve", edits=(skip,))) is None
+    run.go_on()
+    assert run.status("pair") is StepStatus.SKIPPED
+    assert run.state.status is not RunStatus.SUSPENDED
+    assert run.refolded() == run.state
+
+
+def test_steps_inside_of_a_group_are_undone_in_the_order_in_which_they_ended() -> None:
+    run = begun(
+        """
+on_failure: compensate
+steps:
+  trip:
+    group:
+      flight:
+        uses: worker.book@1
+        compensate: {uses: worker.cancel@1, with: {id: "${{ steps.flight.output.id }}"}}
+      hotel:
+        uses: worker.book@1
+        compensate: {uses: worker.cancel@1, with: {id: "${{ steps.hotel.output.id }}"}}
+  pay: {needs: [trip], uses: worker.pay@1}
+"""
+    )
+    run.succeed("trip/hotel", {"id": 1})
+    run.succeed("trip/flight", {"id": 2})
+    run.fail("pay")
+    assert run.ready() == ["trip/flight:compensate"]
+    run.succeed("trip/flight:compensate")
+    assert run.ready() == ["trip/hotel:compensate"]
+    run.succeed("trip/hotel:compensate")
+    assert run.state.status is RunStatus.COMPENSATED
     assert run.refolded() == run.state
