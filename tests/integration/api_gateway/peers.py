@@ -32,9 +32,8 @@ Answer = Callable[[pb.Command], pb.Reply | None]
 
 
 def accepted(command: pb.Command, run: str = "", *, repeated: bool = False) -> pb.Reply:
-    run = run or command.start_run.run or command.cancel_run.run or command.decide_approval.run
-    run = run or command.resume_run.run
-    run = run or command.fork_run.run
+    named: Any = getattr(command, command.WhichOneof("command") or "", None)
+    run = run or getattr(named, "run", "") or getattr(named, "event", "")
     answer = pb.Accepted(run=run, repeated_start=repeated, partition=0, offset=1)
     return pb.Reply(id=command.id, accepted=answer)
 
@@ -66,14 +65,17 @@ class ScriptedScheduler(SchedulerServiceServicer):
         return self._server.address
 
     def take(self, command: pb.Command) -> pb.Reply:
-        """As a scheduler does: a start key leads to one run."""
-        if command.WhichOneof("command") != "start_run":
+        """As a scheduler does: a key leads to one run, or one event."""
+        if command.WhichOneof("command") == "start_run":
+            keyed, name = command.start_run, command.start_run.run
+        elif command.WhichOneof("command") == "publish_event":
+            keyed, name = command.publish_event, command.publish_event.event
+        else:
             return accepted(command)
-        start = command.start_run
-        known = self._keys.setdefault(start.start_key, (start.fingerprint, start.run))
-        if known[0] != start.fingerprint:
+        known = self._keys.setdefault(keyed.start_key, (keyed.fingerprint, name))
+        if known[0] != keyed.fingerprint:
             return rejected(command, KeyReused("this key came before with another request"))
-        return accepted(command, known[1], repeated=known[1] != start.run)
+        return accepted(command, known[1], repeated=known[1] != name)
 
     async def serve(self, listen: Address = ANY_PORT) -> None:
         def register(server: grpc.aio.Server) -> None:

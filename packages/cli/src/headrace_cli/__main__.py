@@ -9,6 +9,7 @@ from headrace_cli import (
     definitions,
     diffs,
     egress,
+    events,
     explain,
     flow_tests,
     forks,
@@ -78,6 +79,8 @@ def _register() -> None:
     app.command(rich_help_panel=running)(runs.approve)
     app.command(rich_help_panel=running)(forks.fork)
     app.command(rich_help_panel=running)(diffs.diff)
+    app.command(rich_help_panel=running)(events.signal)
+    app.add_typer(events.event, name="event", rich_help_panel=running)
     app.command(rich_help_panel=running)(runs.export)
     app.command(rich_help_panel=running)(replay.replay)
     app.add_typer(tenants.tenants, name="tenants", rich_help_panel=administer)

@@ -11,6 +11,10 @@ from typing import NewType
 
 RunId = NewType("RunId", str)
 TenantId = NewType("TenantId", str)
+EventId = NewType("EventId", str)
+"""Of an event or a signal from outside; also the owner under whose key its payload is sealed."""
+Correlation = NewType("Correlation", str)
+"""SHA-256 in hex of (tenant, topic, key): where an event and those who wait for it meet."""
 StepKey = NewType("StepKey", str)
 """Address of a step inside its run: `fetch`, `read[17]` for item 17 of the fan-out `read`,
 `poll#2` for the second pass of a repeated step, `sync/read` for a step of the group `sync`. They
@@ -30,6 +34,7 @@ _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _DIGIT = {letter: value for value, letter in enumerate(_ALPHABET)}
 _MARKS = re.compile(r"[\[#:]")
 _PREFIX = "run_"
+_EVENT_PREFIX = "evt_"
 _SLOT_AT, _DAY_AT, _UNIQUE_AT = 4, 6, 10
 _LENGTH = 26
 
@@ -39,6 +44,11 @@ def run_id(slot: int, day: int, unique: bytes) -> RunId:
     assert 0 <= slot < SLOTS and 0 <= day < 1 << 20 and len(unique) == UNIQUE_BYTES
     text = _digits(slot, 2) + _digits(day, 4) + _digits(int.from_bytes(unique), 16)
     return RunId(_PREFIX + text)
+
+
+def event_id(slot: int, day: int, unique: bytes) -> EventId:
+    """Composed like a run's id, in the slot of the event's correlation or of its run."""
+    return EventId(_EVENT_PREFIX + run_id(slot, day, unique)[len(_PREFIX) :])
 
 
 def slot_of(run: str) -> int:
@@ -64,6 +74,15 @@ def partition_of(slot: int, partitions: int) -> int:
 def slot_for(*parts: str) -> int:
     """The slot of something that is found by name, e.g. (tenant, start key)."""
     return int.from_bytes(stable_hash(*parts)[:4]) % SLOTS
+
+
+def correlation_of(tenant: TenantId, topic: str, key: str) -> Correlation:
+    return Correlation(stable_hash(tenant, topic, key).hex())
+
+
+def slot_of_correlation(correlation: Correlation) -> int:
+    """Equal to `slot_for(tenant, topic, key)`."""
+    return int(correlation[:8], 16) % SLOTS
 
 
 def child_run_id(parent: RunId, step: StepKey, ordinal: int, day: int) -> RunId:

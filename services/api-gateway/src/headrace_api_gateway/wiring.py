@@ -8,12 +8,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from headrace_api_gateway.adapters.admin_key_file import KeyFile
 from headrace_api_gateway.adapters.connectors import ConnectorsClient
-from headrace_api_gateway.adapters.control import PostgresHooks, PostgresScheduleNames, ping
+from headrace_api_gateway.adapters.control import (
+    PostgresHooks,
+    PostgresScheduleNames,
+    PostgresTopics,
+    ping,
+)
 from headrace_api_gateway.adapters.flows import PublishedFlows
 from headrace_api_gateway.adapters.history import HistoryClient
 from headrace_api_gateway.adapters.scheduler import Schedulers
 from headrace_api_gateway.api.application import Application, build_application
 from headrace_api_gateway.api.diff_route import DiffRoute
+from headrace_api_gateway.api.event_routes import EventRoutes
 from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate
 from headrace_api_gateway.api.hook_routes import HookRoutes
@@ -28,6 +34,7 @@ from headrace_api_gateway.api.vault_routes import VaultRoutes
 from headrace_api_gateway.api.workflow_routes import WorkflowRoutes
 from headrace_api_gateway.app.authentication import Authenticator
 from headrace_api_gateway.app.controlling import Controlling
+from headrace_api_gateway.app.events import Events
 from headrace_api_gateway.app.forking import Forking
 from headrace_api_gateway.app.onboarding import Onboarding
 from headrace_api_gateway.app.publishing import Publishing
@@ -137,6 +144,7 @@ def _application(
         RunRoutes(history, Controlling(schedulers, history, flows, clock)),
         ForkRoute(Forking(schedulers, history, flows, clock, os.urandom)),
         DiffRoute(history),
+        EventRoutes(Events(schedulers, history, flows, PostgresTopics(pool), clock, os.urandom)),
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),
         VaultRoutes(connectors, NamedTenants(Tenants(pool))),

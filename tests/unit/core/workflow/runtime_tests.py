@@ -8,6 +8,7 @@ SUSPEND = "unit/scheduler/test_suspend_and_repair.py"
 HEARTBEAT = "unit/scheduler/test_heartbeat.py"
 ESCALATION = "unit/language/test_escalation.py"
 WAITING = "unit/scheduler/test_waiting_people_children_items.py"
+EVENTS = "unit/scheduler/test_signals_and_events.py"
 RETRY = "unit/core/test_retry_policy.py"
 QUEUE = "unit/scheduler/test_fair_queue.py"
 COMPILE = "unit/core/workflow/test_compile.py"
@@ -202,6 +203,26 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         WAITING,
         "test_a_wait_until_a_time_that_has_passed_is_over_at_once",
     ): ("steps.*.wait.until",),
+    (
+        EVENTS,
+        "test_a_run_waits_for_the_event_of_its_key_and_goes_on_with_its_content",
+    ): (
+        "steps.*.wait.event",
+        "steps.*.wait.event.key",
+        "steps.*.wait.event.topic",
+    ),
+    (
+        EVENTS,
+        "test_an_event_that_does_not_match_is_passed_over_and_so_is_one_that_cannot_be_judged",
+    ): ("steps.*.wait.event.match",),
+    (
+        EVENTS,
+        "test_an_event_that_came_early_is_kept_for_as_long_as_the_step_says",
+    ): ("steps.*.wait.event.keep",),
+    (
+        EVENTS,
+        "test_a_wait_that_expires_takes_that_port_and_hears_of_no_event_any_more",
+    ): ("steps.*.wait.expires",),
     (
         WAITING,
         "test_the_first_decision_of_an_approval_wins",

@@ -81,8 +81,6 @@ SNIPPETS: Mapping[str, str] = {
     "subject": "subject: run.id",
     "concurrency": "concurrency: {key: x, limit: 1}",
     "steps.*.rate_limit": "uses: worker.x@1, rate_limit: {key: x, per: 1s, limit: 1}",
-    "steps.*.wait.event": "wait: {event: {topic: x, key: y}}",
-    "steps.*.wait.expires": "wait: {event: {topic: x, key: y}, expires: 1h}",
 }
 
 

@@ -8,7 +8,7 @@ from headrace_cli.rendering.values import error_text, hint_of, json_line, printa
 
 KIND_COLUMNS = 19
 _PLACED = ("sequence", "time", "kind", "step", "edges")
-_FOR_PROGRAMS = frozenset({"token", "plan"})
+_FOR_PROGRAMS = frozenset({"token", "plan", "correlation"})
 """Long, and of no use to whoever reads along; --json has them."""
 _OUTCOMES = ("Succeeded", "Failed", "Cancelled", "Skipped", "Waiting", "Suspended")
 

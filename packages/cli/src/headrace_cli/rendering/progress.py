@@ -140,6 +140,10 @@ class Progress:
                 yield Change(at_ms, step, "waiting", self._escalated(step, event))
             case "ApprovalDecided":
                 yield Change(at_ms, step, event["decision"], _payload(event["answer"]))
+            case "SignalReceived":
+                yield Change(at_ms, step, "received", f"signal by {event['sent_by']}")
+            case "EventReceived":
+                yield Change(at_ms, step, "received", event["event"])
             case "StepSucceeded" | "StepFailed" | "StepCancelled" | "StepSkipped":
                 yield self._ended(step, event, at_ms)
             case _:

@@ -4,6 +4,7 @@ from typing import assert_never
 
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import partition_events_pb2 as pb
+from headrace_contracts.codec import correlated_events as correlated
 from headrace_contracts.codec.run_events import put_error, put_parent, take_error, take_parent
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import PlanHash, RunId, TenantId
@@ -21,6 +22,14 @@ def put_message(to: pb.Message, message: ev.Message) -> None:
             _put_child_ended(to.child_ended, message)
         case ev.ChildCancel():
             to.child_cancel.run, to.child_cancel.tenant = message.run, message.tenant
+        case ev.WaiterJoin():
+            correlated.put_waiter_join(to.waiter_join, message)
+        case ev.WaiterLeave():
+            correlated.put_waiter_leave(to.waiter_leave, message)
+        case ev.EventDelivery():
+            correlated.put_event_delivery(to.event_delivery, message)
+        case ev.EventForward():
+            correlated.put_event_forward(to.event_forward, message)
         case _:
             assert_never(message)
 
@@ -34,6 +43,14 @@ def take_message(message: pb.Message) -> ev.Message:
         case "child_cancel":
             m = message.child_cancel
             return ev.ChildCancel(run=RunId(m.run), tenant=TenantId(m.tenant))
+        case "waiter_join":
+            return correlated.take_waiter_join(message.waiter_join)
+        case "waiter_leave":
+            return correlated.take_waiter_leave(message.waiter_leave)
+        case "event_delivery":
+            return correlated.take_event_delivery(message.event_delivery)
+        case "event_forward":
+            return correlated.take_event_forward(message.event_forward)
         case None:
             raise UnknownEvent("a message between partitions is of a kind unknown here")
 

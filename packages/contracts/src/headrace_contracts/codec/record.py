@@ -6,6 +6,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from headrace.event.v1 import envelope_pb2 as pb
+from headrace_contracts.codec import correlated_events as correlated
 from headrace_contracts.codec import fork_events as fork
 from headrace_contracts.codec import partition_events as partition
 from headrace_contracts.codec import run_events as run
@@ -84,6 +85,12 @@ RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
         step.put_step_stop_requested,
         step.take_step_stop_requested,
     ),
+    ev.SignalReceived: (
+        "signal_received",
+        step.put_signal_received,
+        step.take_signal_received,
+    ),
+    ev.EventReceived: ("event_received", step.put_event_received, step.take_event_received),
 }
 PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
     pev.PartitionClaimed: (
@@ -124,6 +131,22 @@ PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
         partition.put_message_acknowledged,
         partition.take_message_acknowledged,
     ),
+    pev.EventPublished: (
+        "event_published",
+        correlated.put_event_published,
+        correlated.take_event_published,
+    ),
+    pev.EventForwarded: (
+        "event_forwarded",
+        correlated.put_event_forwarded,
+        correlated.take_event_forwarded,
+    ),
+    pev.WaiterJoined: (
+        "waiter_joined",
+        correlated.put_waiter_joined,
+        correlated.take_waiter_joined,
+    ),
+    pev.WaiterLeft: ("waiter_left", correlated.put_waiter_left, correlated.take_waiter_left),
 }
 _PUT_RUN: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in RUN_EVENTS.items()}
 _PUT_PARTITION: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in PARTITION_EVENTS.items()}

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import step_events_pb2 as pb
 from headrace_contracts.codec.run_events import put_error, take_error
-from headrace_core.ids import ExecutorId, RunId, StepKey
+from headrace_core.ids import Correlation, EventId, ExecutorId, RunId, StepKey
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
 from headrace_core.run.status import Repair, SkipReason, WaitingKind
@@ -69,6 +69,8 @@ def put_step_waiting(to: envelope.RunEvent, event: ev.StepWaiting) -> None:
         m.due_ms = event.due_ms
     if event.child is not None:
         m.child = event.child
+    if event.correlation:
+        m.correlation = event.correlation
 
 
 def take_step_waiting(m: pb.StepWaiting) -> ev.StepWaiting:
@@ -77,6 +79,7 @@ def take_step_waiting(m: pb.StepWaiting) -> ev.StepWaiting:
         kind=WaitingKind(m.kind),
         due_ms=m.due_ms if m.HasField("due_ms") else None,
         child=RunId(m.child) if m.child else None,
+        correlation=Correlation(m.correlation),
     )
 
 
@@ -300,3 +303,22 @@ def put_step_stop_requested(to: envelope.RunEvent, event: ev.StepStopRequested) 
 def take_step_stop_requested(m: pb.StepStopRequested) -> ev.StepStopRequested:
     error = take_error(m.error) if m.HasField("error") else None
     return ev.StepStopRequested(step=StepKey(m.step), error=error, by=m.by)
+
+
+def put_signal_received(to: envelope.RunEvent, event: ev.SignalReceived) -> None:
+    m = to.signal_received
+    m.step, m.name, m.signal, m.sent_by = event.step, event.name, event.signal, event.sent_by
+
+
+def take_signal_received(m: pb.SignalReceived) -> ev.SignalReceived:
+    return ev.SignalReceived(
+        step=StepKey(m.step), name=m.name, signal=EventId(m.signal), sent_by=m.sent_by
+    )
+
+
+def put_event_received(to: envelope.RunEvent, event: ev.EventReceived) -> None:
+    to.event_received.step, to.event_received.event = event.step, event.event
+
+
+def take_event_received(m: pb.EventReceived) -> ev.EventReceived:
+    return ev.EventReceived(step=StepKey(m.step), event=EventId(m.event))

@@ -9,10 +9,13 @@ from headrace_core.ids import RunId
 from headrace_core.partition import events as ev
 from headrace_core.partition.state import (
     BRIEF_KEY_KEPT_MS,
+    KEPT_BYTES_SWEPT_FROM,
+    KeptEvent,
     Outbox,
     PartitionState,
     Schedule,
     StartKey,
+    Waiter,
 )
 from headrace_core.workflow.firing import Overlap
 
@@ -159,6 +162,65 @@ def _message_acknowledged(partition: PartitionState, event: ev.MessageAcknowledg
     outbox.acknowledged = event.number
 
 
+def _event_published(partition: PartitionState, event: ev.EventPublished) -> None:
+    assert event.number == partition.events_published + 1, "events are numbered without a gap"
+    partition.events_published = event.number
+    if event.expires_at_ms <= partition.time_ms:
+        return
+    kept = KeptEvent(
+        event.event,
+        event.tenant,
+        event.content,
+        event.number,
+        partition.time_ms,
+        event.expires_at_ms,
+    )
+    if partition.kept_bytes >= partition.kept_bytes_swept:
+        _sweep_events(partition)
+    partition.kept_events.setdefault(event.correlation, []).append(kept)
+    partition.kept_bytes += kept.size_bytes
+
+
+def _sweep_events(partition: PartitionState) -> None:
+    """Seldom enough that an event costs the same however many are kept."""
+    for correlation, events in list(partition.kept_events.items()):
+        live = [one for one in events if one.expires_at_ms > partition.time_ms]
+        if live:
+            partition.kept_events[correlation] = live
+        else:
+            del partition.kept_events[correlation]
+    partition.kept_bytes = sum(
+        one.size_bytes for events in partition.kept_events.values() for one in events
+    )
+    partition.kept_bytes_swept = max(KEPT_BYTES_SWEPT_FROM, 2 * partition.kept_bytes)
+
+
+def _event_forwarded(partition: PartitionState, event: ev.EventForwarded) -> None:
+    for waiter in partition.waiters[event.correlation]:
+        if waiter.run == event.run and waiter.step == event.step:
+            assert event.number > waiter.seen, "events are forwarded in order, each once"
+            waiter.seen = event.number
+            return
+    raise AssertionError("events are forwarded only to who waits")
+
+
+def _waiter_joined(partition: PartitionState, event: ev.WaiterJoined) -> None:
+    waiters = partition.waiters.setdefault(event.correlation, [])
+    waiters.append(Waiter(event.tenant, event.run, event.step, event.since_ms))
+
+
+def _waiter_left(partition: PartitionState, event: ev.WaiterLeft) -> None:
+    left = [
+        waiter
+        for waiter in partition.waiters[event.correlation]
+        if (waiter.run, waiter.step) != (event.run, event.step)
+    ]
+    if left:
+        partition.waiters[event.correlation] = left
+    else:
+        del partition.waiters[event.correlation]
+
+
 APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]] = {
     ev.PartitionClaimed: _claimed,
     ev.StartKeyed: _start_keyed,
@@ -170,4 +232,8 @@ APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]
     ev.MessageSent: _message_sent,
     ev.MessageReceived: _message_received,
     ev.MessageAcknowledged: _message_acknowledged,
+    ev.EventPublished: _event_published,
+    ev.EventForwarded: _event_forwarded,
+    ev.WaiterJoined: _waiter_joined,
+    ev.WaiterLeft: _waiter_left,
 }

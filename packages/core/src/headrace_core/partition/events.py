@@ -7,7 +7,7 @@ delivery model.
 
 from dataclasses import dataclass
 
-from headrace_core.ids import PlanHash, RunId, TenantId
+from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import Parent, StepError
 from headrace_core.run.status import RunStatus
@@ -47,7 +47,51 @@ class ChildCancel:
     tenant: TenantId
 
 
-Message = ChildStart | ChildEnded | ChildCancel
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiterJoin:
+    """A step waits for events of this correlation, those since `since_ms` included."""
+
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    correlation: Correlation
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiterLeave:
+    """The step waits no more, however it ended."""
+
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    correlation: Correlation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDelivery:
+    """An event for a step that waits; whether it matches is the run's to say. `content` is sealed
+    under the event's id."""
+
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    correlation: Correlation
+    event: EventId
+    content: Stored
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventForward:
+    """To oneself: go on forwarding, since one record does not hold it all."""
+
+    tenant: TenantId
+    correlation: Correlation
+
+
+Message = (
+    ChildStart | ChildEnded | ChildCancel | WaiterJoin | WaiterLeave | EventDelivery | EventForward
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +193,45 @@ class MessageAcknowledged:
     number: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventPublished:
+    """An event came to its home. It is kept for those who wait later until `expires_at_ms`, which
+    may be now. Events of a partition are numbered from 1."""
+
+    event: EventId
+    tenant: TenantId
+    correlation: Correlation
+    content: Stored
+    number: int
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventForwarded:
+    """This waiter was sent every event of the correlation up to `number`."""
+
+    correlation: Correlation
+    run: RunId
+    step: StepKey
+    number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiterJoined:
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    correlation: Correlation
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WaiterLeft:
+    run: RunId
+    step: StepKey
+    correlation: Correlation
+
+
 PartitionEvent = (
     PartitionClaimed
     | StartKeyed
@@ -160,4 +243,8 @@ PartitionEvent = (
     | MessageSent
     | MessageReceived
     | MessageAcknowledged
+    | EventPublished
+    | EventForwarded
+    | WaiterJoined
+    | WaiterLeft
 )

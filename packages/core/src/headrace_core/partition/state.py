@@ -1,11 +1,12 @@
 """What a partition remembers beside its runs. Written by `partition.apply` alone."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from headrace_core.ids import PlanHash, RunId, TenantId
+from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition.events import Message
+from headrace_core.payload import Stored
 from headrace_core.workflow.firing import Catchup, Overlap
 
 
@@ -28,10 +29,21 @@ class PartitionView(Protocol):
     def outboxes(self) -> Mapping[int, "Outbox"]: ...
     @property
     def inboxes(self) -> Mapping[int, int]: ...
+    @property
+    def waiters(self) -> Mapping[Correlation, Sequence["Waiter"]]: ...
+    @property
+    def kept_events(self) -> Mapping[Correlation, Sequence["KeptEvent"]]: ...
+    @property
+    def events_published(self) -> int: ...
+    @property
+    def kept_bytes(self) -> int: ...
 
 
 START_KEY_KEPT_MS = 86_400_000
 BRIEF_KEY_KEPT_MS = 60_000
+KEPT_BYTES_SWEPT_FROM = 262_144
+KEPT_EVENT_BYTES = 300
+"""What a kept event takes beside its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +85,37 @@ class Outbox:
 
 
 @dataclass(slots=True)
+class Waiter:
+    """A step that waits for an event; it was sent all events numbered up to `seen`."""
+
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    since_ms: int
+    seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvent:
+    event: EventId
+    tenant: TenantId
+    content: Stored
+    number: int
+    published_ms: int
+    expires_at_ms: int
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.content) + KEPT_EVENT_BYTES
+
+
+@dataclass(slots=True)
 class PartitionState:
     """`start_keys` are the clients' own, kept long; `brief_keys` were made by the gateway for a
     client that gave none and only have to outlive the gateway's own retries. `inboxes` holds the
     highest number received from each source partition, `scheduled_runs` the open runs that a
-    schedule's next firing has to respect."""
+    schedule's next firing has to respect. `kept_events` take
+    `kept_bytes`; they are looked through for expired ones when these reach `kept_bytes_swept`."""
 
     partition: int
     time_ms: int = 0
@@ -88,3 +126,12 @@ class PartitionState:
     scheduled_runs: dict[RunId, str] = field(default_factory=dict[RunId, str])
     outboxes: dict[int, Outbox] = field(default_factory=dict[int, Outbox])
     inboxes: dict[int, int] = field(default_factory=dict[int, int])
+    waiters: dict[Correlation, list[Waiter]] = field(
+        default_factory=dict[Correlation, list[Waiter]]
+    )
+    kept_events: dict[Correlation, list[KeptEvent]] = field(
+        default_factory=dict[Correlation, list[KeptEvent]]
+    )
+    kept_bytes: int = 0
+    kept_bytes_swept: int = KEPT_BYTES_SWEPT_FROM
+    events_published: int = 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import (
+    EventId,
     StepKey,
     compensation_key,
     group_of,
@@ -234,6 +235,8 @@ def _step_waiting(run: RunState, event: ev.StepWaiting) -> None:
     step = _step(run, event.step)
     _move_step(run, step, StepStatus.WAITING)
     step.waiting, step.due_ms, step.child = event.kind, event.due_ms, event.child
+    if event.correlation:
+        step.correlation = event.correlation
 
 
 def _step_retry_scheduled(run: RunState, event: ev.StepRetryScheduled) -> None:
@@ -444,6 +447,21 @@ def _step_stop_requested(run: RunState, event: ev.StepStopRequested) -> None:
     step.stop = Stop(event.error, event.by, run.time_ms)
 
 
+def _signal_received(run: RunState, event: ev.SignalReceived) -> None:
+    _received(run, event.step, event.signal)
+
+
+def _event_received(run: RunState, event: ev.EventReceived) -> None:
+    _received(run, event.step, event.event)
+
+
+def _received(run: RunState, key: StepKey, event: EventId) -> None:
+    step = run.steps[key]
+    assert step.waiting is WaitingKind.EVENT, "only a step that waits receives an event"
+    step.event = event
+    run.received = (*run.received, event)
+
+
 APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.RunStarted: _run_started,
     ev.RunForked: _run_forked,
@@ -477,4 +495,6 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.GroupOpened: _group_opened,
     ev.PassStarted: _pass_started,
     ev.StepStopRequested: _step_stop_requested,
+    ev.SignalReceived: _signal_received,
+    ev.EventReceived: _event_received,
 }

@@ -7,7 +7,7 @@ stored bytes, times are absolute epoch milliseconds.
 
 from dataclasses import dataclass
 
-from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey
+from headrace_core.ids import Correlation, EventId, ExecutorId, PlanHash, RunId, StepKey
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.status import CancelCause, Repair, SkipReason, StepStatus, WaitingKind
 from headrace_core.workflow.joins import EdgeState
@@ -218,10 +218,13 @@ class StepAssigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepWaiting:
+    """`correlation` is where the event is awaited, empty for other kinds."""
+
     step: StepKey
     kind: WaitingKind
     due_ms: int | None = None
     child: RunId | None = None
+    correlation: Correlation = Correlation("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -393,6 +396,24 @@ class StepStopRequested:
     by: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalReceived:
+    """A message to this very run ended the wait; its content is the output that follows."""
+
+    step: StepKey
+    name: str
+    signal: EventId
+    sent_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventReceived:
+    """An event that matches came, early or in time; its content is the output that follows."""
+
+    step: StepKey
+    event: EventId
+
+
 RunEvent = (
     RunStarted
     | RunForked
@@ -426,5 +447,7 @@ RunEvent = (
     | GroupOpened
     | PassStarted
     | StepStopRequested
+    | SignalReceived
+    | EventReceived
 )
 RUN_TERMINAL_EVENTS = (RunSucceeded, RunFailed, RunCancelled, RunCompensated)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import Correlation, EventId, ExecutorId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import EdgeTaken, Parent, StepError
 from headrace_core.run.status import (
@@ -131,6 +131,10 @@ class StepView(Protocol):
     def escalated(self) -> int: ...
     @property
     def inherited(self) -> bool: ...
+    @property
+    def correlation(self) -> Correlation: ...
+    @property
+    def event(self) -> EventId: ...
 
 
 class StepMemoryView(Protocol):
@@ -206,6 +210,8 @@ class RunView(Protocol):
     @property
     def repaired(self) -> Mapping[StepKey, StepMemoryView]: ...
     @property
+    def received(self) -> Sequence[EventId]: ...
+    @property
     def resumed_by(self) -> str: ...
     @property
     def resumed_ms(self) -> int: ...
@@ -271,7 +277,9 @@ class StepState:
     """`attempt` counts every assignment, `lost` those without a verdict, `tries` the counted ones
     of the current fallback entry. `due_ms` is the wake-up time while waiting. `input` holds
     the members of the step's `with` that an operator has edited; `repaired` counts the repairs.
-    An `inherited` step ended in the run that this one was forked from."""
+    An `inherited` step ended in the run that this one was forked from.
+    `correlation` is where the step awaits or awaited an event, `event` the event or signal that it
+    received."""
 
     key: StepKey
     status: StepStatus = StepStatus.PENDING
@@ -304,6 +312,8 @@ class StepState:
     passes: Passes | None = None
     stop: Stop | None = None
     inherited: bool = False
+    correlation: Correlation = Correlation("")
+    event: EventId = EventId("")
 
 
 @dataclass(slots=True)
@@ -319,7 +329,8 @@ class RunState:
     the first step that ended failed without a handler: it fails the run when the run ends.
     `repaired` holds what repaired steps keep; they are in `steps` once they are decided again.
     `compensable` are the steps and items that are still to be undone if the run fails, in order of
-    completion; `failure` is why they are being undone, None as long as the run goes forward."""
+    completion; `failure` is why they are being undone, None as long as the run goes forward.
+    `received` are the events and signals that ended waits of this run: each ends one only."""
 
     run_id: RunId
     tenant: TenantId
@@ -354,3 +365,4 @@ class RunState:
     resumed_by: str = ""
     resumed_ms: int = 0
     forked_from: ForkedFrom | None = None
+    received: tuple[EventId, ...] = ()

@@ -54,7 +54,9 @@ EXECUTED: frozenset[str] = frozenset(
         "steps.*.on_error.output",
         *("steps.*.uses", "steps.*.set"),
         *("steps.*.switch", "steps.*.switch[]", "steps.*.switch[].port", "steps.*.switch[].when"),
-        *("steps.*.wait", "steps.*.wait.for", "steps.*.wait.until"),
+        *("steps.*.wait", "steps.*.wait.for", "steps.*.wait.until", "steps.*.wait.expires"),
+        *("steps.*.wait.event", "steps.*.wait.event.topic", "steps.*.wait.event.key"),
+        *("steps.*.wait.event.match", "steps.*.wait.event.keep"),
         *("steps.*.approval", "steps.*.approval.assignees", "steps.*.approval.assignees[]"),
         *("steps.*.approval.title", "steps.*.approval.form", "steps.*.approval.expires"),
         *("steps.*.approval.on_expire", "steps.*.approval.on_expire=approved"),
@@ -82,8 +84,6 @@ REFUSED: Mapping[str, str] = {
     "subject": "remove it",
     "concurrency": "remove it",
     "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
-    "steps.*.wait.event": "wait for a time or an approval",
-    "steps.*.wait.expires": "remove it",
 }
 """Path to what can be done instead."""
 

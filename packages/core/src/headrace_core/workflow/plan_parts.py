@@ -8,7 +8,8 @@ from fractions import Fraction
 from headrace_core.workflow.firing import Catchup, Overlap
 from headrace_core.workflow.template import Expression, Template
 
-DAY_MS = 86_400_000
+EVENT_KEEP_MS = 86_400_000
+"""How long an event that came early is kept where `keep` says nothing."""
 
 
 class Jitter(StrEnum):
@@ -152,7 +153,7 @@ class EventWait:
     topic: str
     key: Template
     match: Expression | None = None
-    keep_ms: int = DAY_MS
+    keep_ms: int = EVENT_KEEP_MS
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,5 +14,16 @@ where label.tenant = $1 and label.label = $3
     and trigger.value ->> 'kind' = 'webhook' and trigger.value ->> 'path' = $2
 order by version.flow, trigger.key;
 
+-- name: keep_ms
+select coalesce(max(coalesce((awaited ->> 'keep_ms')::bigint, $3)), 0) as keep_ms
+from headrace_control.flow_label join headrace_control.flow_version version
+    using (tenant, flow, version),
+    jsonb_path_query(
+        convert_from(version.plan, 'UTF8')::jsonb,
+        '$.**.wait.event ? (@.topic == $topic)',
+        jsonb_build_object('topic', $2::text)
+    ) awaited
+where tenant = $1;
+
 -- name: ping
 select 1;

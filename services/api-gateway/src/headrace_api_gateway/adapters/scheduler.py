@@ -12,12 +12,15 @@ from headrace.event.v1 import step_events_pb2 as step_pb
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
 from headrace_api_gateway.adapters.command_stream import CommandStream, StreamBroken
 from headrace_api_gateway.app.ports import (
+    Event,
     Fork,
     MaybeDone,
     Schedule,
     SealedEdit,
+    Signal,
     Start,
     Started,
+    Taken,
 )
 from headrace_contracts.codec import fill_run_forked
 from headrace_core.errors import (
@@ -30,7 +33,16 @@ from headrace_core.errors import (
     TooLarge,
     Unavailable,
 )
-from headrace_core.ids import RunId, StepKey, TenantId, partition_of, slot_for, slot_of
+from headrace_core.ids import (
+    EventId,
+    RunId,
+    StepKey,
+    TenantId,
+    partition_of,
+    slot_for,
+    slot_of,
+    slot_of_correlation,
+)
 from headrace_core.payload import Stored
 from headrace_runtime.address import Address
 from headrace_runtime.postgres.pool import CONNECTION_LOST
@@ -144,6 +156,30 @@ class Schedulers:
             m.repair = step_pb.Repair.ValueType(edit.repair)
         command = pb.Command(tenant=tenant, actor=actor, resume_run=resume)
         await self._perform(slot_of(run), pb.CommandRequest(commands=[command]))
+
+    async def publish_event(self, event: Event) -> Taken:
+        message = pb.PublishEvent(
+            event=event.event,
+            correlation=event.correlation,
+            content=event.content,
+            keep_ms=event.keep_ms,
+            start_key=event.start_key,
+            fingerprint=event.fingerprint,
+            client_key=event.client_key,
+        )
+        command = pb.Command(tenant=event.tenant, actor=event.actor, publish_event=message)
+        request = pb.CommandRequest(commands=[command])
+        accepted = await self._perform(slot_of_correlation(event.correlation), request)
+        return Taken(EventId(accepted.run), accepted.repeated_start)
+
+    async def signal(self, signal: Signal) -> Taken:
+        message = pb.SignalRun(
+            run=signal.run, name=signal.name, signal=signal.signal, content=signal.content
+        )
+        command = pb.Command(tenant=signal.tenant, actor=signal.actor, signal_run=message)
+        request = pb.CommandRequest(commands=[command])
+        accepted = await self._perform(slot_of(signal.run), request)
+        return Taken(signal.signal, accepted.repeated_start)
 
     async def set_schedule(self, actor: str, schedule: Schedule) -> None:
         s = schedule

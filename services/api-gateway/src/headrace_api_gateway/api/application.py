@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from headrace_api_gateway.api.diff_route import DiffRoute
+from headrace_api_gateway.api.event_routes import EventRoutes
 from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate, guarded_by
 from headrace_api_gateway.api.hook_routes import HookRoutes
@@ -48,6 +49,7 @@ def build_application(
     runs: RunRoutes,
     forks: ForkRoute,
     diffs: DiffRoute,
+    events: EventRoutes,
     workflows: WorkflowRoutes,
     tenants: TenantRoutes,
     vault: VaultRoutes,
@@ -62,6 +64,7 @@ def build_application(
     runs.add_to(api)
     forks.add_to(api)
     diffs.add_to(api)
+    events.add_to(api)
     workflows.add_to(api)
     tenants.add_to(api)
     vault.add_to(api)

@@ -82,6 +82,21 @@ FORKED: dict[str, Any] = {
 }
 DECISION: dict[str, Any] = {"decision": "approved", "comment": "fine", "form": {"amount": 120}}
 DECIDED: dict[str, Any] = {"id": RUN_ID, "step": "manager", "decision": "approved"}
+EVENT: dict[str, Any] = {
+    "topic": "order.paid",
+    "key": "o-4711",
+    "body": {"amount": 120},
+    "id": "payment-981",
+}
+EVENT_ID = "evt_7g0jq8a1b2c3d4e5f6g7h8"
+EVENT_TAKEN: dict[str, Any] = {
+    "id": EVENT_ID,
+    "topic": "order.paid",
+    "key": "o-4711",
+    "repeated": False,
+}
+SIGNAL: dict[str, Any] = {"body": {"amount": 120}}
+SIGNALLED: dict[str, Any] = {"id": RUN_ID, "signal": "order.paid", "repeated": False}
 USAGE: dict[str, Any] = {
     "from": "2026-11-01T00:00:00.000Z",
     "to": "2026-11-25T12:00:00.000Z",

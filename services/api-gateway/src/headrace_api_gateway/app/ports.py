@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace_core.errors import InvalidState
-from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import Stored
 from headrace_core.run.events import RunForked
 from headrace_core.run.state import RunView
@@ -73,6 +73,41 @@ class Fork:
     client_key: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """`content` is sealed under the event's id."""
+
+    tenant: TenantId
+    actor: str
+    event: EventId
+    correlation: Correlation
+    content: Stored
+    keep_ms: int
+    start_key: bytes
+    fingerprint: bytes
+    client_key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """`content` is sealed under the run."""
+
+    tenant: TenantId
+    actor: str
+    run: RunId
+    name: str
+    signal: EventId
+    content: Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """`repeated` says that the event was known, and `event` is the earlier one."""
+
+    event: EventId
+    repeated: bool
+
+
 class MaybeDone(InvalidState):
     """A refusal of a command that had been sent before, on a stream that broke unanswered.
 
@@ -85,8 +120,9 @@ class Scheduler(Protocol):
 
     Raises Unavailable when there is no owner for longer, and the error of the tree that the
     owner answered (NotFound, InvalidState, KeyReused, ...). What returns is durable. A command
-    whose stream broke is sent again: harmless for a start, which its key protects, and for a
-    schedule; `cancel`, `decide` and `resume` then raise MaybeDone in place of InvalidState.
+    whose stream broke is sent again: harmless for a start and an event, which their keys protect,
+    for a signal, which its id protects, and for a schedule; `cancel`, `decide` and `resume`
+    then raise MaybeDone in place of InvalidState.
     """
 
     async def start(self, start: Start) -> Started: ...
@@ -108,6 +144,10 @@ class Scheduler(Protocol):
     async def resume(
         self, tenant: TenantId, actor: str, run: RunId, edits: Sequence[SealedEdit]
     ) -> None: ...
+
+    async def publish_event(self, event: Event) -> Taken: ...
+
+    async def signal(self, signal: Signal) -> Taken: ...
 
     async def set_schedule(self, actor: str, schedule: Schedule) -> None: ...
 

@@ -9,6 +9,8 @@ from headrace_core.errors import InvalidInput
 
 KEY_LETTERS_MAX = 255
 WAIT_MS_MAX = 60_000
+TOPIC_LETTERS_MAX = 200
+EVENT_KEY_LETTERS_MAX = 500
 _REFERENCE = re.compile(r"(?P<flow>[a-z][a-z0-9-]{0,62})(?:@(?P<version>[0-9]+|[a-z][a-z0-9-]*))?")
 _LABEL = re.compile(r"[a-z][a-z0-9-]{0,62}")
 _WAIT = re.compile(r"(?P<number>[0-9]+)(?P<unit>ms|s|m)?")
@@ -51,6 +53,24 @@ def start_request(document: Any) -> StartRequest:
         cast("dict[str, Any]", fields),
         cast(int, priority),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class EventRequest:
+    """`id` is the client's own, empty without; `fingerprint` is of the request as it came."""
+
+    topic: str
+    key: str
+    body: Any
+    id: str
+    fingerprint: bytes
+
+
+def check_topic(topic: str) -> str:
+    """Raises InvalidInput."""
+    if not topic or len(topic) > TOPIC_LETTERS_MAX or not topic.isprintable():
+        raise InvalidInput(f"A topic must be 1 to {TOPIC_LETTERS_MAX} printable characters.")
+    return topic
 
 
 def fingerprint_of(body: bytes) -> bytes:

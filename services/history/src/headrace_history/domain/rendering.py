@@ -242,6 +242,8 @@ def _add_particulars(shown: Document, step: StepView, payloads: Payloads) -> Non
         shown["child"] = step.child
     if step.fallback:
         shown["fallback"] = step.fallback
+    if step.event:
+        shown["event"] = step.event
     if step.notes:
         shown["notes"] = [payloads.show_of_step(step.key, note) for note in step.notes]
 

@@ -8,8 +8,25 @@ import grpc
 
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
 from headrace_contracts.codec import take_run_forked
-from headrace_core.errors import HeadraceError, InvalidInput, InvalidState, KeyReused, NotFound
-from headrace_core.ids import PlanHash, RunId, StepKey, TenantId, partition_of, slot_of
+from headrace_core.errors import (
+    HeadraceError,
+    InvalidInput,
+    InvalidState,
+    KeyReused,
+    NotFound,
+    Unavailable,
+)
+from headrace_core.ids import (
+    Correlation,
+    EventId,
+    PlanHash,
+    RunId,
+    StepKey,
+    TenantId,
+    partition_of,
+    slot_of,
+    slot_of_correlation,
+)
 from headrace_core.partition.state import BRIEF_KEY_KEPT_MS, START_KEY_KEPT_MS
 from headrace_core.payload import Stored
 from headrace_core.run.status import CancelCause, Repair
@@ -28,6 +45,7 @@ _CODES = {
     Reason.OUT_OF_ORDER: InvalidState.code,
     Reason.REPEATED: InvalidState.code,
     Reason.INVALID_INPUT: InvalidInput.code,
+    Reason.FULL: Unavailable.code,
 }
 _Context = grpc.aio.ServicerContext[pb.CommandRequest, pb.CommandResponse]
 
@@ -113,6 +131,10 @@ class CommandStreams:
             )
         if kind == "resume_run":
             return self._resume(command.resume_run, tenant, command.actor, answer)
+        if kind == "signal_run":
+            return self._signal(command.signal_run, tenant, command.actor, answer)
+        if kind == "publish_event":
+            return self._publish(command.publish_event, tenant, answer)
         if kind == "set_schedule":
             return await self._schedule(command.set_schedule, tenant)
         raise InvalidInput("the command is of a kind that this scheduler does not know")
@@ -165,6 +187,35 @@ class CommandStreams:
             run=answer.run,
             tenant=tenant,
             fork=fork,
+            start_key=m.start_key,
+            fingerprint=m.fingerprint,
+            key_kept_ms=START_KEY_KEPT_MS if m.client_key else BRIEF_KEY_KEPT_MS,
+        )
+
+    def _signal(
+        self, m: pb.SignalRun, tenant: TenantId, actor: str, answer: "_CommandAnswer"
+    ) -> tuple[int, cmd.Command]:
+        answer.run = RunId(m.run)
+        return self._partition(answer.run), cmd.SignalRun(
+            run=answer.run,
+            tenant=tenant,
+            name=m.name,
+            signal=EventId(m.signal),
+            content=Stored(m.content),
+            sent_by=actor,
+        )
+
+    def _publish(
+        self, m: pb.PublishEvent, tenant: TenantId, answer: "_CommandAnswer"
+    ) -> tuple[int, cmd.Command]:
+        answer.run = RunId(m.event)
+        correlation = Correlation(m.correlation)
+        return partition_of(slot_of_correlation(correlation), self._partitions), cmd.PublishEvent(
+            event=EventId(m.event),
+            tenant=tenant,
+            correlation=correlation,
+            content=Stored(m.content),
+            keep_ms=m.keep_ms,
             start_key=m.start_key,
             fingerprint=m.fingerprint,
             key_kept_ms=START_KEY_KEPT_MS if m.client_key else BRIEF_KEY_KEPT_MS,

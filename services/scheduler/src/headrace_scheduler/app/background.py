@@ -5,12 +5,13 @@ A task per effect is affordable here: none of these belongs to the path of an or
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from headrace_core.errors import Unavailable
+from headrace_core.errors import PayloadError, Unavailable
 from headrace_core.ids import DAY_MS, RunId, TenantId, run_id, slot_for
-from headrace_core.partition.events import ChildEnded, ChildStart, Message
+from headrace_core.partition.events import ChildEnded, ChildStart, EventDelivery, Message
 from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
 from headrace_core.run.status import CancelCause
@@ -55,6 +56,7 @@ class Background:
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
         self._delivering: dict[tuple[int, int], int] = {}
+        self._sending_again: set[tuple[int, int]] = set()
         self.submit: SubmitInput = lambda incoming: None
         self.owned: Callable[[int], OwnedPartition | None] = lambda partition: None
         self.count_partitions: int = 1
@@ -127,6 +129,20 @@ class Background:
             self._delivering[source.number, target] = outbox.sent
             self._spawn(partial(self._send, source.number, target, pending))
 
+    def send_again(self, source: int, target: int) -> None:
+        """Everything that is not acknowledged yet, in a moment."""
+        if (source, target) not in self._sending_again:
+            self._sending_again.add((source, target))
+            self._spawn(partial(self._send_again, source, target))
+
+    async def _send_again(self, source: int, target: int) -> None:
+        await asyncio.sleep(RETRY_S)
+        self._sending_again.discard((source, target))
+        self._delivering.pop((source, target), None)
+        owned = self.owned(source)
+        if owned is not None:
+            self.deliver(owned, target)
+
     def deliver_all_to(self, target: int, sources: "list[OwnedPartition]") -> None:
         for source in sources:
             self.deliver(source, target)
@@ -137,6 +153,12 @@ class Background:
                 await self._catalogue.load(message.tenant, message.plan)
             if isinstance(message, ChildEnded):
                 await self._bring(message)
+            if isinstance(message, EventDelivery):
+                # Without its content the run's decision fails, which parks that run alone.
+                with suppress(PayloadError):
+                    await self._catalogue.fetch(
+                        message.tenant, RunId(message.event), message.content
+                    )
             take = cmd.TakeMessage(source=source, number=number, message=message)
             answer = _Delivered(self, source, target, number)
             self.submit(Input(target, take, answer))
@@ -243,6 +265,9 @@ class _Delivered:
     def rejected(self, rejection: Rejection, partition: int, epoch: int) -> None:
         if rejection.reason is Reason.REPEATED:
             self.accepted(partition, 0)
+        elif rejection.reason is Reason.OUT_OF_ORDER:
+            # One before it was put off, to fetch what it needs: this one comes again after it.
+            self._background.send_again(self._source, self._target)
 
     def unavailable(self, partition: int) -> None:
         self._background.forget(partition)

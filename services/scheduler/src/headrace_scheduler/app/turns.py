@@ -20,6 +20,12 @@ from headrace_scheduler.domain.decide.cancel_run import cancel_run
 from headrace_scheduler.domain.decide.child import begin_child, start_child, take_answer
 from headrace_scheduler.domain.decide.complete_step import complete_step, note_step
 from headrace_scheduler.domain.decide.decide_approval import decide_approval
+from headrace_scheduler.domain.decide.event_home import (
+    go_on_forwarding,
+    join_waiter,
+    leave_waiter,
+    publish_event,
+)
 from headrace_scheduler.domain.decide.fire_timer import fire_timer
 from headrace_scheduler.domain.decide.fork import fork_run
 from headrace_scheduler.domain.decide.lose_attempt import (
@@ -35,6 +41,7 @@ from headrace_scheduler.domain.decide.schedule import (
     set_schedule,
     starts_now,
 )
+from headrace_scheduler.domain.decide.signal import signal_run, take_event
 from headrace_scheduler.domain.decide.start_run import known_start, start_run
 from headrace_scheduler.domain.decide.stopping import is_stopped
 from headrace_scheduler.domain.decision import PartitionTurn, Reason, Rejection, RunTurn
@@ -65,10 +72,19 @@ DECIDE_RUN: Mapping[type[cmd.RunCommand], DecideRun] = {
     cmd.CancelRun: cancel_run,
     cmd.DecideApproval: decide_approval,
     cmd.ResumeRun: resume_run,
+    cmd.SignalRun: signal_run,
     cmd.StartChild: start_child,
     cmd.ContinueRun: _continue_run,
     cmd.ParkRun: _park_run,
 }
+
+
+AT_HOME: Mapping[type[pev.Message], Callable[[PartitionTurn, cmd.TakeMessage], None]] = {
+    pev.WaiterJoin: join_waiter,
+    pev.WaiterLeave: leave_waiter,
+    pev.EventForward: go_on_forwarding,
+}
+"""Messages to a partition itself: they touch no run."""
 
 
 @dataclass(slots=True)
@@ -213,6 +229,13 @@ class Turns:
             self._guarded(turn, lambda: begin_child(turn, command))
             partition.runs.add(run)
             return Draft(partition, turn, run, [incoming])
+        at_home = AT_HOME.get(type(message))
+        if at_home is not None:
+            home = PartitionTurn(partition.state, now_ms, self._partitions)
+            at_home(home, command)
+            home.commit()
+            return Draft(partition, home, None, [incoming])
+        assert not isinstance(message, pev.WaiterJoin | pev.WaiterLeave | pev.EventForward)
         target = message.parent.run if isinstance(message, pev.ChildEnded) else message.run
         known = partition.runs.get(target)
         if known is None:
@@ -221,6 +244,8 @@ class Turns:
         turn = self.turn_of(partition, known, now_ms)
         if isinstance(message, pev.ChildEnded):
             self._guarded(turn, lambda: take_answer(turn, command))
+        elif isinstance(message, pev.EventDelivery):
+            self._guarded(turn, lambda: take_event(turn, command))
         else:
             self._guarded(turn, lambda: self._cancel_child(turn, command))
         return Draft(partition, turn, known, [incoming])
@@ -263,7 +288,11 @@ class Turns:
         if isinstance(command, cmd.FireSchedule):
             return self._fire_schedule(partition, incoming, command, now_ms)
         turn = PartitionTurn(partition.state, now_ms, self._partitions)
-        if isinstance(command, cmd.SetSchedule):
+        if isinstance(command, cmd.PublishEvent):
+            rejection = publish_event(turn, command)
+            if rejection is not None:
+                return Rejected(incoming, rejection, partition.epoch)
+        elif isinstance(command, cmd.SetSchedule):
             set_schedule(turn, command)
         else:
             assert isinstance(command, cmd.RecordAcknowledgement)

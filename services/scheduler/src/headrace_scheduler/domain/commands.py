@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition.events import Message
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import RunForked, StepError, Usage
@@ -167,6 +167,32 @@ class ResumeRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignalRun:
+    """`signal` makes a repeat known; `content` is the sealed JSON that the step puts out."""
+
+    run: RunId
+    tenant: TenantId
+    name: str
+    signal: EventId
+    content: Stored
+    sent_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishEvent:
+    """To the home of its correlation. `content` is sealed under the event's id."""
+
+    event: EventId
+    tenant: TenantId
+    correlation: Correlation
+    content: Stored
+    keep_ms: int
+    start_key: bytes
+    fingerprint: bytes
+    key_kept_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartChild:
     """The child's input was evaluated and sealed: the second half of a sub-flow's start."""
 
@@ -245,11 +271,18 @@ RunCommand = (
     | CancelRun
     | DecideApproval
     | ResumeRun
+    | SignalRun
     | StartChild
     | ContinueRun
     | ParkRun
 )
 PartitionCommand = (
-    StartRun | ForkRun | TakeMessage | RecordAcknowledgement | SetSchedule | FireSchedule
+    StartRun
+    | ForkRun
+    | PublishEvent
+    | TakeMessage
+    | RecordAcknowledgement
+    | SetSchedule
+    | FireSchedule
 )
 Command = RunCommand | PartitionCommand

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     OUT_OF_ORDER = "out_of_order"
     REPEATED = "repeated"
     INVALID_INPUT = "invalid_input"
+    FULL = "full"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Rejection:
 class PartitionTurn:
     """The partition's part of a turn. Also the whole of a turn that touches no run."""
 
-    __slots__ = ("_partition", "effects", "now_ms", "partition_events", "partitions")
+    __slots__ = ("_partition", "_sent", "effects", "now_ms", "partition_events", "partitions")
 
     def __init__(self, partition: PartitionState, now_ms: int, partitions: int) -> None:
         self._partition = partition
@@ -60,6 +61,7 @@ class PartitionTurn:
         self.now_ms = max(now_ms, partition.time_ms)
         self.partition_events: list[PartitionEvent] = []
         self.effects: list[Effect] = []
+        self._sent: dict[int, int] | None = None
 
     @property
     def partition(self) -> PartitionView:
@@ -83,18 +85,15 @@ class PartitionTurn:
         apply_partition(self._partition, event)
 
     def send(self, target: int, message: Message) -> None:
-        outbox = self._partition.outboxes.get(target)
-        sent = outbox.sent if outbox is not None else 0
-        number = (
-            sent
-            + 1
-            + sum(
-                isinstance(event, MessageSent) and event.target == target
-                for event in self.partition_events
-            )
-        )
-        self.emit_partition(MessageSent(target=target, number=number, message=message))
-        self.effects.append(DeliverMessages(target))
+        if self._sent is None:
+            self._sent = {}
+        number = self._sent.get(target)
+        if number is None:
+            outbox = self._partition.outboxes.get(target)
+            number = outbox.sent if outbox is not None else 0
+            self.effects.append(DeliverMessages(target))
+        self._sent[target] = number + 1
+        self.emit_partition(MessageSent(target=target, number=number + 1, message=message))
 
 
 class RunTurn(PartitionTurn):

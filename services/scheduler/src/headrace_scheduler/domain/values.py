@@ -9,7 +9,16 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
-from headrace_core.ids import StepKey, compensated_by, enclosing_items, item_of, wholes_of
+from headrace_core.ids import (
+    Correlation,
+    RunId,
+    StepKey,
+    compensated_by,
+    correlation_of,
+    enclosing_items,
+    item_of,
+    wholes_of,
+)
 from headrace_core.payload import NOTHING, Stored, Vault
 from headrace_core.run.events import StepError
 from headrace_core.run.state import ItemOutcome, RunView, StepView
@@ -23,7 +32,7 @@ from headrace_core.workflow.expression import (
     evaluate_bool,
     render,
 )
-from headrace_core.workflow.plan import Escalation, Plan, PlanStep
+from headrace_core.workflow.plan import Escalation, EventWait, Plan, PlanStep
 from headrace_core.workflow.references import References, StepReference
 from headrace_core.workflow.template import JsonValue, without_members
 from headrace_core.workflow.values import (
@@ -213,7 +222,7 @@ def wake_time(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[int, StepErr
     assert step.wait is not None
     if step.wait.for_ms is not None:
         return turn.now_ms + step.wait.for_ms, None
-    assert step.wait.until is not None, "a wait for an event is refused at publish"
+    assert step.wait.until is not None, "a wait for an event has no time"
     value = render(step.wait.until, _names(turn, step.wait.until.references, key))
     if isinstance(value, ExprError):
         return 0, _expr_error(turn, value)
@@ -225,6 +234,34 @@ def wake_time(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[int, StepErr
         message = f"`wait.until` gave {json.dumps(value)}, which is no RFC 3339 time: {fault}"
         return 0, engine_error(turn, "expr.error", message)
     return int(moment.timestamp() * 1_000), None
+
+
+def event_correlation(
+    turn: RunTurn, step: PlanStep, step_key: StepKey
+) -> tuple[Correlation, StepError | None]:
+    """Where a `wait.event` waits; a key that is no text is its JSON."""
+    assert step.wait is not None and step.wait.event is not None
+    wait = step.wait.event
+    key = render(wait.key, _names(turn, wait.key.references, step_key))
+    if isinstance(key, ExprError):
+        return Correlation(""), _expr_error(turn, key)
+    if key is None or key == "" or isinstance(key, (list, dict)):
+        message = f"`wait.event.key` gave {json.dumps(key)[:80]}, which is no key"
+        return Correlation(""), engine_error(turn, "expr.error", message)
+    text = key if isinstance(key, str) else json.dumps(key)
+    return correlation_of(turn.tenant, wait.topic, text), None
+
+
+def event_matches(
+    turn: RunTurn, key: StepKey, wait: EventWait, owner: RunId, content: Stored
+) -> tuple[bool, str]:
+    """Whether `match` holds, and why that cannot be said. `content` is sealed under `owner`."""
+    if wait.match is None:
+        return True, ""
+    names = dict(_names(turn, wait.match.references, key))
+    names["event"] = json.loads(turn.vault.open(owner, content))
+    holds = evaluate_bool(wait.match, names)
+    return (False, str(holds)) if isinstance(holds, ExprError) else (holds, "")
 
 
 def approval_request(

@@ -18,6 +18,7 @@ from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
 from headrace_core.workflow.plan import OnError, OnFailure, PlanStep
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.compensate import is_compensable
+from headrace_scheduler.domain.decide.leave_home import leave_if_waiting
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decide.stopping import (
     cancel_child,
@@ -42,6 +43,7 @@ def step_succeeded(
     recovered_from: StepError | None = None,
     usage: Usage | None = None,
 ) -> None:
+    leave_if_waiting(turn, key)
     turn.emit(
         StepSucceeded(
             step=key,
@@ -153,6 +155,7 @@ def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) ->
     handled = owner_of(key) is None and (turn.plan.step_at(key).catches or _is_unneeded(state))
     attempt = state.attempt
     before = first_failed_beside(turn, key)
+    leave_if_waiting(turn, key)
     turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))
     turn.ended.append(key)
     failed_first = before is None and first_failed_beside(turn, key) is not None

@@ -33,6 +33,7 @@ from headrace_scheduler.domain.decide.stopping import (
     is_stopping,
     stop_parts,
 )
+from headrace_scheduler.domain.decide.wait_event import EXPIRED
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.failure import engine_error
 
@@ -84,6 +85,9 @@ def _step_due(turn: RunTurn, command: FireTimer) -> Rejection | None:
         assert step.approval is not None
         turn.emit(TimerFired(step=state.key))
         step_succeeded(turn, state.key, port=step.approval.on_expire.value)
+    elif state.waiting is WaitingKind.EVENT:
+        turn.emit(TimerFired(step=state.key))
+        step_succeeded(turn, state.key, port=EXPIRED)
     elif state.waiting is WaitingKind.CHILD:
         return _child_too_slow(turn, state)
     else:

@@ -25,6 +25,7 @@ from headrace_scheduler.domain.decide.group import open_group
 from headrace_scheduler.domain.decide.repeat import begin_pass
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decide.stopping import end_cancelled, is_stopping
+from headrace_scheduler.domain.decide.wait_event import open_event_wait
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import FetchPayload, SetTimer
 from headrace_scheduler.domain.failure import engine_error
@@ -140,6 +141,10 @@ def _open_fail(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None)
 
 
 def _open_wait(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
+    assert step.wait is not None
+    if step.wait.event is not None:
+        open_event_wait(turn, step, key, edges)
+        return
     due_ms, error = wake_time(turn, step, key)
     if error is not None:
         open_failed(turn, step, key, edges, error)

@@ -16,13 +16,19 @@ def known_start(
     partition: PartitionView, command: StartRun | ForkRun, now_ms: int
 ) -> Rejection | None:
     """The answer to a start whose key is known; `run` names the earlier run."""
-    known = _start_key(partition, command.start_key)
+    return known_key(partition, command.start_key, command.fingerprint, now_ms)
+
+
+def known_key(
+    partition: PartitionView, key: bytes, fingerprint: bytes, now_ms: int
+) -> Rejection | None:
+    known = _start_key(partition, key)
     if known is None or known.expires_at_ms <= now_ms:
         return None
-    if known.fingerprint != command.fingerprint:
+    if known.fingerprint != fingerprint:
         return Rejection(
             Reason.KEY_REUSED,
-            "this Idempotency-Key came before with another request: use a new key",
+            "this key came before with another request: use a new key",
         )
     return Rejection(Reason.REPEATED, "this request was accepted before", known.run)
 

@@ -19,6 +19,7 @@ from headrace_core.run.status import STEP_TERMINAL, StepStatus, WaitingKind
 from headrace_core.workflow.joins import JoinKind
 from headrace_core.workflow.plan import Effect, OnFailure, Plan, PlanStep, Scope, UsesKind
 from headrace_scheduler.domain.commands import TimerKind
+from headrace_scheduler.domain.decide.leave_home import leave_if_waiting
 from headrace_scheduler.domain.decide.start_action import action_of
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import CancelAttempt, CloseRow, SetTimer
@@ -196,6 +197,7 @@ def cancel_child(turn: RunTurn, state: StepView) -> None:
 
 def end_cancelled(turn: RunTurn, state: StepView) -> None:
     key = state.key
+    leave_if_waiting(turn, key)
     turn.emit(StepCancelled(step=key, attempt=state.attempt))
     turn.ended.append(key)
 
