@@ -138,12 +138,8 @@ class Progress:
                 yield Change(at_ms, step, "waiting", self._waiting(step, event, at_ms))
             case "ApprovalEscalated":
                 yield Change(at_ms, step, "waiting", self._escalated(step, event))
-            case "ApprovalDecided":
-                yield Change(at_ms, step, event["decision"], _payload(event["answer"]))
-            case "SignalReceived":
-                yield Change(at_ms, step, "received", f"signal by {event['sent_by']}")
-            case "EventReceived":
-                yield Change(at_ms, step, "received", event["event"])
+            case "ApprovalDecided" | "SignalReceived" | "EventReceived":
+                yield Change(at_ms, step, *_word_from_outside(event))
             case "StepSucceeded" | "StepFailed" | "StepCancelled" | "StepSkipped":
                 yield self._ended(step, event, at_ms)
             case _:
@@ -212,6 +208,16 @@ class Progress:
 def _repair_text(event: Mapping[str, Any]) -> str:
     edited = f" {_payload(event['input'])}" if event.get("input") is not None else ""
     return f"{event['repair']} by {event['repaired_by']}{edited}"
+
+
+def _word_from_outside(event: Mapping[str, Any]) -> tuple[str, str]:
+    match event["kind"]:
+        case "ApprovalDecided":
+            return event["decision"], _payload(event["answer"])
+        case "SignalReceived":
+            return "received", f"signal by {event['sent_by']}"
+        case _:
+            return "received", event["event"]
 
 
 def _payload(value: Any) -> str:
