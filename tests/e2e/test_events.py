@@ -22,7 +22,9 @@ outputs: {amount: "${{ steps.thanks.output.amount }}"}
 
 
 def api_of(suite: Suite, headrace: CommandLine) -> httpx.Client:
-    client = suite.client(headrace.settings["HEADRACE_API_KEY"])
+    tenant = headrace.settings["HEADRACE_TENANT"]
+    made = headrace.well("keys", "add", tenant, "--name", "all", "--role", "editor", "--json")
+    client = suite.client(made.document["key"])
     yaml = {"content-type": "application/yaml"}
     client.post("/v1/workflows", content=ORDER, headers=yaml).raise_for_status()
     return client

@@ -201,7 +201,7 @@ class Partitions:
         self.runs[run] = draft.run
         self.events.setdefault(run, []).extend(turn.events)
         if draft.run.status in RUN_TERMINAL:
-            owned.runs.pop(run, None)
+            owned.runs.pop(run)
         for effect in turn.effects:
             if isinstance(effect, FetchPayload):
                 self.vault.fetch(effect.stored)
