@@ -6,9 +6,7 @@ from headrace_scheduler.domain.decision import RunTurn
 
 
 def leave_home(turn: RunTurn, step: StepKey, correlation: Correlation) -> None:
-    leave = WaiterLeave(
-        tenant=turn.tenant, run=turn.run_id, step=step, correlation=correlation
-    )
+    leave = WaiterLeave(tenant=turn.tenant, run=turn.run_id, step=step, correlation=correlation)
     turn.send(partition_of(slot_of_correlation(correlation), turn.partitions), leave)
 
 

@@ -38,4 +38,3 @@ def open_event_wait(
         since_ms=turn.now_ms - wait.event.keep_ms,
     )
     turn.send(partition_of(slot_of_correlation(correlation), turn.partitions), join)
-
