@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, assert_never, cast
 
-from headrace_cli.testing.outside import Call, Outside, Reply
+from headrace_cli.testing.outside import Call, Outside, Reply, without_passes
 from headrace_cli.testing.vault import OpenVault
 from headrace_core.errors import InvalidInput
 from headrace_core.ids import (
@@ -312,7 +312,8 @@ class Engine:
             return Reply(error_type=failed.error_type, message=failed.message)
 
     def _call(self, run: RunView, step: StepKey, action: Action, arguments: Any) -> Call:
-        before = sum(one.run == run.run_id and one.step == step for one in self.calls)
+        place = without_passes(step)
+        before = sum(one.run == run.run_id and one.place == place for one in self.calls)
         return Call(
             run.run_id, run.flow, step, self._item_key(run, step), before + 1, action, arguments
         )

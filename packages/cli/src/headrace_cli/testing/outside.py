@@ -1,5 +1,6 @@
 """What a flow meets outside of itself, as the engine asks for it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,8 +12,8 @@ from headrace_core.workflow.plan import Action
 @dataclass(frozen=True, slots=True)
 class Call:
     """One attempt at something outside. `number` counts the attempts of this step, or of this
-    item, from 1; `item` is the item's key. `arguments` are what `with` gave; of a sub-flow they
-    are its inputs."""
+    item, from 1 and on over the passes of a `repeat`; `item` is the item's key. `arguments` are
+    what `with` gave; of a sub-flow they are its inputs."""
 
     run: RunId
     flow: str
@@ -21,6 +22,18 @@ class Call:
     number: int
     action: Action
     arguments: Any
+
+    @property
+    def place(self) -> str:
+        return without_passes(self.step)
+
+
+def without_passes(key: str) -> str:
+    """`done#2` is `done` again."""
+    return _PASS.sub("", key)
+
+
+_PASS = re.compile("#[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)

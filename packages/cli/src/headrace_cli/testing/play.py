@@ -155,7 +155,7 @@ def _path(events: list[RunEvent]) -> tuple[str, ...]:
 
 def _step(engine: Engine, run: RunState, plan: Plan, name: str) -> StepSeen:
     state = run.steps.get(StepKey(name))
-    calls = [call for call in engine.calls if (call.run, call.step) == (run.run_id, name)]
+    calls = [call for call in engine.calls if (call.run, call.place) == (run.run_id, name)]
     edges = plan.steps[name].needs if name in plan.steps else ()
     needs = tuple(f"{one.source}.{one.port}" if one.port else one.source for one in edges)
     if state is None:
