@@ -1,5 +1,7 @@
 """Signals and events through the command line, the API and five separate processes."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -21,13 +23,15 @@ outputs: {amount: "${{ steps.thanks.output.amount }}"}
 """
 
 
-def api_of(suite: Suite, headrace: CommandLine) -> httpx.Client:
+@contextmanager
+def api_of(suite: Suite, headrace: CommandLine) -> Generator[httpx.Client]:
+    """Of the tenant, with the flow published."""
     tenant = headrace.settings["HEADRACE_TENANT"]
     made = headrace.well("keys", "add", tenant, "--name", "all", "--role", "editor", "--json")
-    client = suite.client(made.document["key"])
     yaml = {"content-type": "application/yaml"}
-    client.post("/v1/workflows", content=ORDER, headers=yaml).raise_for_status()
-    return client
+    with suite.client(made.document["key"]) as client:
+        client.post("/v1/workflows", content=ORDER, headers=yaml).raise_for_status()
+        yield client
 
 
 def started(api: httpx.Client, order: str, wait: str = "") -> Any:
