@@ -82,6 +82,7 @@ FORKED: dict[str, Any] = {
 }
 DECISION: dict[str, Any] = {"decision": "approved", "comment": "fine", "form": {"amount": 120}}
 DECIDED: dict[str, Any] = {"id": RUN_ID, "step": "manager", "decision": "approved"}
+HOOK_TAKEN: dict[str, Any] = {"id": RUN_ID, "status": "accepted", "repeated": False}
 EVENT: dict[str, Any] = {
     "topic": "order.paid",
     "key": "o-4711",

@@ -4,6 +4,7 @@ import orjson
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
+from headrace_api_gateway.api import examples
 from headrace_api_gateway.api.guard import public
 from headrace_api_gateway.app.ports import History
 from headrace_api_gateway.app.receiving import Receiving
@@ -33,6 +34,7 @@ class HookRoutes:
             ),
             status_code=202,
             openapi_extra=public(),
+            responses=examples.answer(examples.HOOK_TAKEN, 202),
         )(self.receive)
 
     async def receive(self, request: Request, tenant: str, path: str) -> Response:
