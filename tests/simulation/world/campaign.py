@@ -78,6 +78,7 @@ class Campaign:
         self.all_executors: list[SimExecutor] = []
         self.hosts: list[OwnerHost] = []
         self.said: list[str] = []
+        self.raw: dict[int, Sequence[Entry]] = {}
         self.flow_of_run: dict[RunId, SimFlow] = {}
 
     def chance_of(self, name: str) -> random.Random:
@@ -241,7 +242,7 @@ class Campaign:
         return not open_runs and len({one.number for one in partitions}) == PARTITIONS
 
     async def _end(self, said: "Sequence[tuple[ClientSays, asyncio.Task[None]]]") -> Report:
-        raw: dict[int, Sequence[Entry]] = {}
+        raw = self.raw
         for number, kept in self.archive.items():
             raw[number] = [*kept, *await self.log.read(number, len(kept), 1_000_000)]
         for host in self.hosts:
