@@ -31,8 +31,8 @@ def catalogue() -> Catalogue:
     return Catalogue(flows=flows)
 
 
-def test_there_are_at_least_ten_examples() -> None:
-    assert len(EXAMPLES) >= 10
+def test_there_are_at_least_twenty_five_examples() -> None:
+    assert len(EXAMPLES) >= 25
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
