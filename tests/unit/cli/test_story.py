@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headrace_cli.explain import render_story
-from headrace_cli.rendering.story import steps_of, story_document, tell
+from headrace_cli.rendering.story import steps_of, story_document, tell, with_inherited
 from headrace_cli.rendering.style import PLAIN
 from headrace_cli.testing.case_file import Case
 from headrace_cli.testing.play import play
@@ -238,3 +238,33 @@ def test_an_escalated_approval_says_who_is_asked_now_and_until_when() -> None:
     because = tell(events, "ask", []).because
     assert because.startswith("it waits for a person to decide until 2026-11-27")
     assert because.endswith("asked are bob, eve")
+
+
+def test_a_step_that_a_fork_has_inherited_says_where_it_ended() -> None:
+    inherited = {
+        "step": "charge",
+        "status": "succeeded",
+        "port": None,
+        "error": None,
+        "skip_reason": None,
+        "ended_at": None,
+        "edited": True,
+    }
+    events = with_inherited(
+        [
+            event(1, "RunForked", 0, source="run_1", steps=[inherited]),
+            event(
+                2,
+                "StepReady",
+                0,
+                step="receipt",
+                edges=[{"source": "charge", "port": None, "state": "active"}],
+            ),
+        ]
+    )
+    assert steps_of(events) == ["charge", "receipt"]
+    told = tell(events, "charge").because
+    assert (
+        told == "it succeeded in run_1, which this run was forked from, and its output was edited"
+    )
+    assert tell(events, "receipt").edges == ("charge is active: charge succeeded",)

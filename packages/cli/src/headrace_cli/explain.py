@@ -7,7 +7,14 @@ import typer
 
 from headrace_cli.api_client import ApiClient
 from headrace_cli.options import RunArgument
-from headrace_cli.rendering.story import Event, Story, steps_of, story_document, tell
+from headrace_cli.rendering.story import (
+    Event,
+    Story,
+    steps_of,
+    story_document,
+    tell,
+    with_inherited,
+)
 from headrace_cli.rendering.style import Style
 from headrace_cli.rendering.values import printable, time_of_day
 from headrace_cli.runs import all_events
@@ -27,7 +34,7 @@ def explain(
 ) -> None:
     """Say why a step ran, waits, was skipped or failed, from the log of its run."""
     api = session.as_tenant()
-    events = list(all_events(api, run, 0))
+    events = with_inherited(all_events(api, run, 0))
     known, needs = steps_of(events), list[str]()
     if step not in known and "[" not in step:
         # Nothing has happened to it yet: only the definition knows it.

@@ -4,7 +4,7 @@ Events are documents as the API gives them. A kind that is not known here is tol
 that a newer log still reads.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -49,6 +49,33 @@ class Story:
 def steps_of(events: Sequence[Event]) -> list[str]:
     """The steps that the log knows, items among them, in the order of their first event."""
     return list(dict.fromkeys(event["step"] for event in events if event.get("step")))
+
+
+def with_inherited(events: Iterable[Event]) -> list[Event]:
+    """Of a fork: behind its first event one for the end of each step that it has inherited."""
+    listed: list[Event] = []
+    for event in events:
+        listed.append(event)
+        if event["kind"] == "RunForked":
+            listed += (_inherited(event, step) for step in event["steps"])
+    return listed
+
+
+def _inherited(fork: Event, step: Mapping[str, Any]) -> Event:
+    return {
+        "sequence": fork["sequence"],
+        "time": step["ended_at"] or fork["time"],
+        "kind": f"Step{step['status'].capitalize()}",
+        "step": step["step"],
+        "port": step["port"],
+        "error": step["error"],
+        "reason": step["skip_reason"],
+        "handled": True,
+        "attempt": 0,
+        "edges": [],
+        "source": fork["source"],
+        "edited": step["edited"],
+    }
 
 
 def tell(events: Sequence[Event], step: str, needs: Sequence[str] = ()) -> Story:
@@ -118,6 +145,9 @@ def _item(step: str) -> tuple[str, int | None]:
 def _because(
     events: Sequence[Event], step: str, mine: Sequence[Event], status: str, needs: Sequence[str]
 ) -> str:
+    if mine and mine[-1].get("source"):
+        edited = ", and its output was edited" if mine[-1]["edited"] else ""
+        return f"it {status} in {mine[-1]['source']}, which this run was forked from{edited}"
     stopped = _run_stands(events) if status in (PENDING, READY, RUNNING, WAITING) else ""
     match status:
         case "pending":
