@@ -28,7 +28,7 @@ test: setup lint types ## everything that needs no more than this machine
 	@$(bin)/pytest -n 2 --dist loadfile
 
 unit: setup ## the fast tests alone
-	@$(bin)/pytest -q -m "not slow and not postgres" tests/architecture tests/unit
+	@$(bin)/pytest -q -n 2 -m "not slow and not postgres" tests/architecture tests/unit
 
 lint: setup ## style and import rules
 	@$(bin)/ruff check --quiet && $(bin)/ruff format --quiet --check && $(bin)/lint-imports --no-logo
@@ -37,7 +37,7 @@ fmt: setup ## format, and mend what can be mended without thought
 	@$(bin)/ruff check --quiet --fix && $(bin)/ruff format --quiet
 
 types: setup ## pyright, strict, tests too
-	@$(bin)/pyright --project pyproject.toml
+	@$(bin)/pyright --project pyproject.toml --threads 2
 
 bench-quick: setup ## the figures of a few minutes, into build/bench/quick.json
 	@$(bin)/python -m bench.headrace.quick $(if $(BASE),--base $(BASE))

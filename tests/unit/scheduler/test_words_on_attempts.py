@@ -17,8 +17,10 @@ from headrace_core.workflow.plan import (
     RetryPolicy,
     UsesKind,
 )
+from headrace_scheduler.app.dispatch import GRACE_S
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.commands import Outcome
+from headrace_worker.dispatch_client import RECONNECT_MAX_S, REDIAL_MAX_S
 from tests.support.run_harness import ECHO, RUN, TENANT, Harness, plan_of, step
 
 POST = Action(UsesKind.ACTION, "http.post", "http.post@1", "1", Effect.WRITE, Idempotency.HEADER)
@@ -134,3 +136,8 @@ def test_a_fallback_takes_over_whatever_became_of_the_last_attempt(outcome: Outc
     run.fail("pay", PASSING, outcome)
     assert run.ready() == ["pay"]
     assert run.state.steps[StepKey("pay")].fallback == 1
+
+
+def test_whoever_reconnects_is_back_before_a_takeover_gives_its_attempts_away() -> None:
+    dialled_again_s = REDIAL_MAX_S * 1.2  # with gRPC's own jitter
+    assert 2 * (dialled_again_s + RECONNECT_MAX_S) < GRACE_S

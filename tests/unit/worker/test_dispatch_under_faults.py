@@ -7,6 +7,7 @@ or never, and on a stream that has been cut; what the executor sends may be lost
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -219,5 +220,5 @@ class DispatchUnderFaults(RuleBasedStateMachine):
             self._queue(stream, Received(LOG, acknowledgements=[acknowledgement]))
 
 
-TestDispatchUnderFaults = DispatchUnderFaults.TestCase
+TestDispatchUnderFaults = pytest.mark.slow(DispatchUnderFaults.TestCase)
 TestDispatchUnderFaults.settings = settings(max_examples=150, stateful_step_count=60)

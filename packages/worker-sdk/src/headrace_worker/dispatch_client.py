@@ -23,7 +23,10 @@ from headrace_worker.protocol import DispatchProtocol
 Call = grpc.aio.StreamStreamCall[pb.WorkRequest, pb.WorkResponse]
 
 RECONNECT_FIRST_S = 0.05
-RECONNECT_MAX_S = 2.0
+RECONNECT_MAX_S = 0.4
+REDIAL_MAX_S = 0.4
+"""Together well below the grace of a takeover (2 s): whoever comes back later than that finds
+its open attempts given to others."""
 CLOSE_S = 0.5
 """How long the last words may take to reach the schedulers."""
 CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
@@ -35,8 +38,9 @@ CHANNEL_OPTIONS: Sequence[tuple[str, int]] = (
     ("grpc.http2.max_pings_without_data", 0),
     # A scheduler that was restarted is dialled again at once, not after gRPC's own second.
     ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", int(REDIAL_MAX_S * 1000)),
+    # In spite of its name how long one dial may take, over a slow network too.
     ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
     # A proxy variable of the environment is meant for the outside world.
     ("grpc.enable_http_proxy", 0),
 )

@@ -89,6 +89,7 @@ def test_a_bomb_of_aliases_is_refused_before_it_is_built() -> None:
     assert _codes("l0: &l0 [x, x, x, x, x, x, x, x, x, x]\n" + levels) == ["HR-1006"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [

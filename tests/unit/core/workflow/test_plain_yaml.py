@@ -98,6 +98,7 @@ def test_what_is_not_plain_or_wrong_is_left_to_the_full_parser(text: str) -> Non
     assert load(text) == load_fully(text)
 
 
+@pytest.mark.slow
 def test_bounds_are_those_of_the_full_parser() -> None:
     for text in (f"a: {'[' * 70}{']' * 70}\n", f"a: [{'1, ' * 50_000}1]\n"):
         assert read_plain(text) is None

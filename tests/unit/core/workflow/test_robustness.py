@@ -27,6 +27,7 @@ def _answers(definition: str | dict[str, object]) -> None:
         assert render_faults(result, text, "mutation").count("error[HR-1") == len(result) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_mutated_documents_are_answered(seed: int) -> None:
     rng = random.Random(seed)
@@ -35,6 +36,7 @@ def test_mutated_documents_are_answered(seed: int) -> None:
         _answers(mutated(rng.choice(documents), rng))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_texts_are_answered(seed: int) -> None:
     rng = random.Random(seed)
