@@ -304,6 +304,26 @@ def test_an_owner_that_stood_still_claims_again_though_its_lease_is_free_once_mo
     run_virtually(scenario())
 
 
+def test_an_owner_with_nothing_to_append_notices_that_another_has_claimed_without_a_lease() -> None:
+    """A process that stood still in mid-takeover claims late, and gives up again: executors keep
+    their results for its epoch, which is the newest, so the rightful owner waits for ever."""
+
+    async def scenario() -> None:
+        world = SmallWorld(GOOD)
+        await world.start()
+        assert world.host is not None and world.host.engine is not None
+        partitions = world.host.engine.loop.partitions
+        epochs = {number: owned.epoch for number, owned in partitions.items()}
+        claim = encode_record(_envelope(0, claim=True, epoch=0), CLAIM_BODY)
+        theirs = await world.log.claim(0, claim)
+        await world.until(lambda: 0 in partitions and partitions[0].epoch > theirs)
+        assert partitions[1].epoch == epochs[1]
+        assert "another owner has claimed the partition" in world.said()
+        await world.stop()
+
+    run_virtually(scenario())
+
+
 async def _append_unknown(world: SmallWorld, partition: int) -> None:
     """A record with an event kind of the future, under a claim of its own."""
     claim = _envelope(partition, claim=True, epoch=0)

@@ -14,6 +14,7 @@ from headrace_scheduler.app.background import Background
 from headrace_scheduler.app.dispatch import Dispatch
 from headrace_scheduler.app.inbox import Inbox
 from headrace_scheduler.app.loop import Loop
+from headrace_scheduler.app.newer_claims import NewerClaims
 from headrace_scheduler.app.ownership import Ownership
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.performing import Performing
@@ -101,6 +102,7 @@ def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
     snapshots = Snapshots(ports.snapshots, clock, ports.snapshot_interval_ms, logger)
     ownership = Ownership(
         recovery=recovery,
+        newer_claims=NewerClaims(log),
         loop=loop,
         turns=turns,
         performing=performing,

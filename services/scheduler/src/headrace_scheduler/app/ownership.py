@@ -15,6 +15,7 @@ from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.background import Background
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
+from headrace_scheduler.app.newer_claims import NewerClaims
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.performing import Performing
 from headrace_scheduler.app.ports import Catalogue, Leases
@@ -41,6 +42,7 @@ class Ownership:
         self,
         *,
         recovery: Recovery,
+        newer_claims: NewerClaims,
         loop: Loop,
         turns: Turns,
         performing: Performing,
@@ -55,6 +57,7 @@ class Ownership:
         log: Logger,
     ) -> None:
         self._recovery = recovery
+        self._newer_claims = newer_claims
         self._loop = loop
         self._turns = turns
         self._performing = performing
@@ -93,6 +96,7 @@ class Ownership:
                 # While this process stood still another may have claimed it, and be gone again:
                 # without an append nobody would notice.
                 self._loop.give_up(Loss(number, "the lease was away"))
+            await self._give_up_superseded()
             for number in sorted(self._held - set(self._loop.partitions) - self._refused):
                 await self._take_over(number)
             self._changed.clear()
@@ -111,6 +115,15 @@ class Ownership:
         owned = tuple(self._loop.partitions.values())
         await self._snapshots.save_all(owned)
         await leases.release([partition.number for partition in owned])
+
+    async def _give_up_superseded(self) -> None:
+        try:
+            losses = await self._newer_claims.look(self._loop.partitions)
+        except HeadraceError as error:
+            self._log.warning("newer claims not looked for", cause=repr(error))
+            return
+        for loss in losses:
+            self._loop.give_up(loss)
 
     async def _take_over(self, number: int) -> None:
         began_ms = self._clock.now_ms()
