@@ -19,7 +19,7 @@ steps:
 REFUSED = """\
 flow: v1
 name: early
-concurrency: {key: one, limit: 1}
+subject: run.tenant
 steps:
   first:
     uses: data.echo@1
@@ -71,7 +71,7 @@ async def test_a_keyword_that_is_not_executed_is_refused_by_its_name(gateway: Ga
     answer = await client.post("/v1/workflows", content=REFUSED, headers=YAML)
     assert answer.status_code == 422
     fault = answer.json()["diagnostics"][0]
-    assert fault["code"] == "HR-1901" and "concurrency" in fault["message"]
+    assert fault["code"] == "HR-1901" and "subject" in fault["message"]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ EventId = NewType("EventId", str)
 """Of an event or a signal from outside; also the owner under whose key its payload is sealed."""
 Correlation = NewType("Correlation", str)
 """SHA-256 in hex of (tenant, topic, key): where an event and those who wait for it meet."""
+LimitKey = NewType("LimitKey", str)
+"""SHA-256 in hex of (tenant, what is limited, key): where those who share a limit meet."""
 StepKey = NewType("StepKey", str)
 """Address of a step inside its run: `fetch`, `read[17]` for item 17 of the fan-out `read`,
 `poll#2` for the second pass of a repeated step, `sync/read` for a step of the group `sync`. They
@@ -83,6 +85,15 @@ def correlation_of(tenant: TenantId, topic: str, key: str) -> Correlation:
 def slot_of_correlation(correlation: Correlation) -> int:
     """Equal to `slot_for(tenant, topic, key)`."""
     return int(correlation[:8], 16) % SLOTS
+
+
+def run_limit_of(tenant: TenantId, flow: str, key: str) -> LimitKey:
+    """Of the runs of one flow that have the same `concurrency` key."""
+    return LimitKey(stable_hash(tenant, "concurrency", flow, key).hex())
+
+
+def slot_of_limit(limit: LimitKey) -> int:
+    return int(limit[:8], 16) % SLOTS
 
 
 def child_run_id(parent: RunId, step: StepKey, ordinal: int, day: int) -> RunId:

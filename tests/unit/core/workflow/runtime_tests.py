@@ -21,6 +21,7 @@ DETACHED = "unit/language/test_detached_flows.py"
 SCHEDULES = "simulation/test_schedules.py"
 REPEATS = "unit/language/test_repeats.py"
 GROUPS = "unit/language/test_groups.py"
+CONCURRENCY = "unit/scheduler/test_concurrency.py"
 WEBHOOKS = "integration/api_gateway/test_webhooks.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
@@ -476,6 +477,24 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "steps.*.group.*",
         "steps.*.outputs",
     ),
+    (
+        CONCURRENCY,
+        "test_runs_of_one_key_wait_for_their_turn_and_go_in_the_order_of_asking",
+    ): (
+        "concurrency",
+        "concurrency.key",
+        "concurrency.limit",
+        "concurrency.on_conflict",
+        "concurrency.on_conflict=queue",
+    ),
+    (
+        CONCURRENCY,
+        "test_a_run_beyond_the_limit_is_skipped_and_says_why",
+    ): ("concurrency.on_conflict=skip",),
+    (
+        CONCURRENCY,
+        "test_the_newest_run_takes_the_place_of_the_oldest_once_that_has_ended",
+    ): ("concurrency.on_conflict=cancel_running",),
 }
 
 COVERED_BY: Mapping[str, str] = {

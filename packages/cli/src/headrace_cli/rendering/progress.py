@@ -101,12 +101,17 @@ class Progress:
         elif kind == "RunCompensating":
             yield Change(at_ms, RUN, "compensating", error_text(event["error"]))
         elif kind == "RunStarted":
-            yield Change(at_ms, RUN, "running", f"{event['flow']}@{event['version']}")
+            begun = "queued" if event.get("limit_key") else "running"
+            yield Change(at_ms, RUN, begun, f"{event['flow']}@{event['version']}")
         elif kind == "RunForked":
             origin = f"{event['flow']}@{event['version']}, forked from {event['source']}"
-            yield Change(at_ms, RUN, "running", origin)
+            yield Change(at_ms, RUN, "queued" if event.get("limit_key") else "running", origin)
+        elif kind == "RunAdmitted":
+            yield Change(at_ms, RUN, "running", "its turn has come")
         elif kind == "RunCancelRequested":
-            yield Change(at_ms, RUN, "cancelling", event["cause"].replace("_", " "))
+            by_key = event["cause"] == "concurrency"
+            why = _payload(event["reason"]) if by_key else event["cause"].replace("_", " ")
+            yield Change(at_ms, RUN, "cancelling", why)
 
     def _of_step(self, step: str, event: Mapping[str, Any], at_ms: int) -> Iterator[Change]:
         match event["kind"]:

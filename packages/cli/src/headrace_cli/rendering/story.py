@@ -291,6 +291,7 @@ _CAUSES: Mapping[str, str] = {
     "request": "{requested_by} cancelled it",
     "run_timeout": "its timeout had passed",
     "parent": "the run that called it gave it up",
+    "concurrency": "{reason}",
 }
 
 
@@ -300,6 +301,8 @@ def _run_stands(events: Sequence[Event]) -> str:
         kind = event["kind"]
         if kind in ("RunParked", "RunSuspended"):
             return f"; the run is suspended: {error_text(event.get('incident'))}"
+        if kind in ("RunStarted", "RunForked") and event.get("limit_key"):
+            return "; the run is queued: as many runs with its `concurrency` key are open as may be"
         if kind.startswith("Run") and kind != "RunWaiting":
             return ""
     return ""

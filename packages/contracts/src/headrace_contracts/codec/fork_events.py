@@ -5,7 +5,7 @@ from headrace.event.v1 import fork_events_pb2 as pb
 from headrace.event.v1 import step_events_pb2 as step_pb
 from headrace_contracts.codec.run_events import put_error, take_error
 from headrace_contracts.codec.step_events import take_edges
-from headrace_core.ids import PlanHash, RunId, StepKey
+from headrace_core.ids import LimitKey, PlanHash, RunId, StepKey
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
 from headrace_core.run.status import SkipReason, StepStatus
@@ -21,6 +21,7 @@ def fill_run_forked(m: pb.RunForked, event: ev.RunForked) -> None:
     m.flow, m.version, m.plan, m.input = event.flow, event.version, event.plan, event.input
     m.started_by, m.priority = event.started_by, event.priority
     m.input_edited, m.reason = event.input_edited, event.reason
+    m.limit_key = event.limit_key
     if event.timeout_at_ms is not None:
         m.timeout_at_ms = event.timeout_at_ms
     for step in event.steps:
@@ -42,6 +43,7 @@ def take_run_forked(m: pb.RunForked) -> ev.RunForked:
         priority=m.priority,
         timeout_at_ms=m.timeout_at_ms if m.HasField("timeout_at_ms") else None,
         reason=Stored(m.reason),
+        limit_key=LimitKey(m.limit_key),
     )
 
 

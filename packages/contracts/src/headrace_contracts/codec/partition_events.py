@@ -5,6 +5,7 @@ from typing import assert_never
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import partition_events_pb2 as pb
 from headrace_contracts.codec import correlated_events as correlated
+from headrace_contracts.codec import limit_events as limits
 from headrace_contracts.codec.run_events import put_error, put_parent, take_error, take_parent
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import PlanHash, RunId, TenantId
@@ -30,6 +31,12 @@ def put_message(to: pb.Message, message: ev.Message) -> None:
             correlated.put_event_delivery(to.event_delivery, message)
         case ev.EventForward():
             correlated.put_event_forward(to.event_forward, message)
+        case ev.LimitAsk():
+            limits.put_limit_ask(to.limit_ask, message)
+        case ev.LimitAnswer():
+            limits.put_limit_answer(to.limit_answer, message)
+        case ev.LimitLeave():
+            limits.put_limit_leave(to.limit_leave, message)
         case _:
             assert_never(message)
 
@@ -51,6 +58,12 @@ def take_message(message: pb.Message) -> ev.Message:
             return correlated.take_event_delivery(message.event_delivery)
         case "event_forward":
             return correlated.take_event_forward(message.event_forward)
+        case "limit_ask":
+            return limits.take_limit_ask(message.limit_ask)
+        case "limit_answer":
+            return limits.take_limit_answer(message.limit_answer)
+        case "limit_leave":
+            return limits.take_limit_leave(message.limit_leave)
         case None:
             raise UnknownEvent("a message between partitions is of a kind unknown here")
 

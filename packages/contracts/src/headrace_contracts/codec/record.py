@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from headrace.event.v1 import envelope_pb2 as pb
 from headrace_contracts.codec import correlated_events as correlated
 from headrace_contracts.codec import fork_events as fork
+from headrace_contracts.codec import limit_events as limits
 from headrace_contracts.codec import partition_events as partition
 from headrace_contracts.codec import run_events as run
 from headrace_contracts.codec import step_events as step
@@ -23,6 +24,7 @@ Take = Callable[[Any], Any]
 RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
     ev.RunStarted: ("run_started", run.put_run_started, run.take_run_started),
     ev.RunForked: ("run_forked", fork.put_run_forked, fork.take_run_forked),
+    ev.RunAdmitted: ("run_admitted", run.put_run_admitted, run.take_run_admitted),
     ev.RunWaiting: ("run_waiting", run.put_run_waiting, run.take_run_waiting),
     ev.RunResumed: ("run_resumed", run.put_run_resumed, run.take_run_resumed),
     ev.RunSuspended: ("run_suspended", run.put_run_suspended, run.take_run_suspended),
@@ -147,6 +149,10 @@ PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
         correlated.take_waiter_joined,
     ),
     pev.WaiterLeft: ("waiter_left", correlated.put_waiter_left, correlated.take_waiter_left),
+    pev.LimitAsked: ("limit_asked", limits.put_limit_asked, limits.take_limit_asked),
+    pev.LimitGranted: ("limit_granted", limits.put_limit_granted, limits.take_limit_granted),
+    pev.LimitReplaced: ("limit_replaced", limits.put_limit_replaced, limits.take_limit_replaced),
+    pev.LimitLeft: ("limit_left", limits.put_limit_left, limits.take_limit_left),
 }
 _PUT_RUN: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in RUN_EVENTS.items()}
 _PUT_PARTITION: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in PARTITION_EVENTS.items()}

@@ -2,7 +2,7 @@
 
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import run_events_pb2 as pb
-from headrace_core.ids import PlanHash, RunId, StepKey
+from headrace_core.ids import LimitKey, PlanHash, RunId, StepKey
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
 from headrace_core.run.status import CancelCause
@@ -41,6 +41,8 @@ def put_run_started(to: envelope.RunEvent, event: ev.RunStarted) -> None:
         m.scheduled_at_ms = event.scheduled_at_ms
     if event.parent is not None:
         put_parent(m.parent, event.parent)
+    if event.limit_key:
+        m.limit_key = event.limit_key
 
 
 def take_run_started(m: pb.RunStarted) -> ev.RunStarted:
@@ -55,7 +57,18 @@ def take_run_started(m: pb.RunStarted) -> ev.RunStarted:
         timeout_at_ms=m.timeout_at_ms if m.HasField("timeout_at_ms") else None,
         scheduled_at_ms=m.scheduled_at_ms if m.HasField("scheduled_at_ms") else None,
         parent=take_parent(m.parent) if m.HasField("parent") else None,
+        limit_key=LimitKey(m.limit_key),
     )
+
+
+def put_run_admitted(to: envelope.RunEvent, event: ev.RunAdmitted) -> None:
+    to.run_admitted.SetInParent()
+    if event.timeout_at_ms is not None:
+        to.run_admitted.timeout_at_ms = event.timeout_at_ms
+
+
+def take_run_admitted(m: pb.RunAdmitted) -> ev.RunAdmitted:
+    return ev.RunAdmitted(timeout_at_ms=m.timeout_at_ms if m.HasField("timeout_at_ms") else None)
 
 
 def put_run_waiting(to: envelope.RunEvent, event: ev.RunWaiting) -> None:

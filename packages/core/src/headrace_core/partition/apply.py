@@ -13,6 +13,7 @@ from headrace_core.partition.state import (
     KeptEvent,
     Outbox,
     PartitionState,
+    RunLimit,
     Schedule,
     StartKey,
     Waiter,
@@ -221,6 +222,42 @@ def _waiter_left(partition: PartitionState, event: ev.WaiterLeft) -> None:
         del partition.waiters[event.correlation]
 
 
+def _limit_asked(partition: PartitionState, event: ev.LimitAsked) -> None:
+    limit = partition.run_limits.get(event.key)
+    if limit is None:
+        limit = RunLimit(event.tenant, event.flow, event.limit)
+        partition.run_limits[event.key] = limit
+    assert event.run not in limit.holders and event.run not in limit.queue, "a run asks once"
+    limit.limit = event.limit
+    limit.queue.append(event.run)
+
+
+def _limit_granted(partition: PartitionState, event: ev.LimitGranted) -> None:
+    limit = partition.run_limits[event.key]
+    assert limit.queue[0] == event.run, "places are given in the order of asking"
+    assert len(limit.holders) < limit.limit, "no more places are given than there are"
+    del limit.queue[0]
+    limit.holders[event.run] = False
+
+
+def _limit_replaced(partition: PartitionState, event: ev.LimitReplaced) -> None:
+    limit = partition.run_limits[event.key]
+    if event.run in limit.holders:
+        limit.holders[event.run] = True
+    else:
+        limit.queue.remove(event.run)
+
+
+def _limit_left(partition: PartitionState, event: ev.LimitLeft) -> None:
+    limit = partition.run_limits[event.key]
+    if event.run in limit.holders:
+        del limit.holders[event.run]
+    else:
+        limit.queue.remove(event.run)
+    if not limit.holders and not limit.queue:
+        del partition.run_limits[event.key]
+
+
 APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]] = {
     ev.PartitionClaimed: _claimed,
     ev.StartKeyed: _start_keyed,
@@ -236,4 +273,8 @@ APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]
     ev.EventForwarded: _event_forwarded,
     ev.WaiterJoined: _waiter_joined,
     ev.WaiterLeft: _waiter_left,
+    ev.LimitAsked: _limit_asked,
+    ev.LimitGranted: _limit_granted,
+    ev.LimitReplaced: _limit_replaced,
+    ev.LimitLeft: _limit_left,
 }

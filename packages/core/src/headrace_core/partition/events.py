@@ -7,11 +7,11 @@ delivery model.
 
 from dataclasses import dataclass
 
-from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import Correlation, EventId, LimitKey, PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import Parent, StepError
-from headrace_core.run.status import RunStatus
-from headrace_core.workflow.firing import Catchup, Overlap
+from headrace_core.run.status import Admission, RunStatus
+from headrace_core.workflow.firing import Catchup, OnConflict, Overlap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,8 +89,50 @@ class EventForward:
     correlation: Correlation
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitAsk:
+    """A run asks for one of the `limit` places of its key."""
+
+    key: LimitKey
+    tenant: TenantId
+    flow: str
+    run: RunId
+    limit: int
+    on_conflict: OnConflict = OnConflict.QUEUE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitAnswer:
+    """To a run that asked, once or twice: a place, and later perhaps that it has to give it up.
+    `by` is the run that takes its place; `count` is how many hold one, or wait for one."""
+
+    tenant: TenantId
+    run: RunId
+    admission: Admission
+    count: int = 0
+    by: RunId = RunId("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitLeave:
+    """The run has ended, whether it held a place or waited for one."""
+
+    key: LimitKey
+    tenant: TenantId
+    run: RunId
+
+
 Message = (
-    ChildStart | ChildEnded | ChildCancel | WaiterJoin | WaiterLeave | EventDelivery | EventForward
+    ChildStart
+    | ChildEnded
+    | ChildCancel
+    | WaiterJoin
+    | WaiterLeave
+    | EventDelivery
+    | EventForward
+    | LimitAsk
+    | LimitAnswer
+    | LimitLeave
 )
 
 
@@ -232,6 +274,37 @@ class WaiterLeft:
     correlation: Correlation
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitAsked:
+    """A run waits for a place, behind those that asked before it; the newest `limit` holds."""
+
+    key: LimitKey
+    tenant: TenantId
+    flow: str
+    run: RunId
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitGranted:
+    key: LimitKey
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitReplaced:
+    """The run was told to make way: it keeps a place that it holds until it has ended."""
+
+    key: LimitKey
+    run: RunId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitLeft:
+    key: LimitKey
+    run: RunId
+
+
 PartitionEvent = (
     PartitionClaimed
     | StartKeyed
@@ -247,4 +320,8 @@ PartitionEvent = (
     | EventForwarded
     | WaiterJoined
     | WaiterLeft
+    | LimitAsked
+    | LimitGranted
+    | LimitReplaced
+    | LimitLeft
 )

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import Correlation, EventId, LimitKey, PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition.events import Message
 from headrace_core.payload import Stored
 from headrace_core.workflow.firing import Catchup, Overlap
@@ -37,6 +37,8 @@ class PartitionView(Protocol):
     def events_published(self) -> int: ...
     @property
     def kept_bytes(self) -> int: ...
+    @property
+    def run_limits(self) -> Mapping[LimitKey, "RunLimit"]: ...
 
 
 START_KEY_KEPT_MS = 86_400_000
@@ -95,6 +97,18 @@ class Waiter:
     seen: int = 0
 
 
+@dataclass(slots=True)
+class RunLimit:
+    """Runs of one `concurrency` key. `holders` hold a place, oldest first, and say whether they
+    were told to make way; `queue` wait for one, in the order in which they asked."""
+
+    tenant: TenantId
+    flow: str
+    limit: int
+    holders: dict[RunId, bool] = field(default_factory=dict[RunId, bool])
+    queue: list[RunId] = field(default_factory=list[RunId])
+
+
 @dataclass(frozen=True, slots=True)
 class KeptEvent:
     event: EventId
@@ -135,3 +149,4 @@ class PartitionState:
     kept_bytes: int = 0
     kept_bytes_swept: int = KEPT_BYTES_SWEPT_FROM
     events_published: int = 0
+    run_limits: dict[LimitKey, RunLimit] = field(default_factory=dict[LimitKey, RunLimit])

@@ -129,7 +129,9 @@ def _group_around(run: RunState, key: StepKey) -> Group | None:
 
 def _run_started(run: RunState, event: ev.RunStarted) -> None:
     assert run.sequence == 0, "a run starts once"
-    _move_run(run, RunStatus.RUNNING)
+    if not event.limit_key:
+        _move_run(run, RunStatus.RUNNING)
+    run.limit_key = event.limit_key
     run.flow, run.version, run.plan = event.flow, event.version, event.plan
     run.input, run.trigger, run.started_by = event.input, event.trigger, event.started_by
     run.priority, run.parent = event.priority, event.parent
@@ -139,13 +141,21 @@ def _run_started(run: RunState, event: ev.RunStarted) -> None:
 
 def _run_forked(run: RunState, event: ev.RunForked) -> None:
     assert run.sequence == 0, "a run begins once"
-    _move_run(run, RunStatus.RUNNING)
+    if not event.limit_key:
+        _move_run(run, RunStatus.RUNNING)
+    run.limit_key = event.limit_key
     run.flow, run.version, run.plan = event.flow, event.version, event.plan
     run.input, run.trigger, run.started_by = event.input, "fork", event.started_by
     run.priority, run.timeout_at_ms = event.priority, event.timeout_at_ms
     run.started_ms = run.time_ms
     run.forked_from = ForkedFrom(event.source, event.source_sequence)
     run.steps.update(inherited_steps(event))
+
+
+def _run_admitted(run: RunState, event: ev.RunAdmitted) -> None:
+    assert run.limit_key and not run.admitted_ms, "a run is admitted once"
+    _move_run(run, RunStatus.RUNNING)
+    run.admitted_ms, run.timeout_at_ms = run.time_ms, event.timeout_at_ms
 
 
 def _run_waiting(run: RunState, event: ev.RunWaiting) -> None:
@@ -465,6 +475,7 @@ def _received(run: RunState, key: StepKey, event: EventId) -> None:
 APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.RunStarted: _run_started,
     ev.RunForked: _run_forked,
+    ev.RunAdmitted: _run_admitted,
     ev.RunWaiting: _run_waiting,
     ev.RunResumed: _run_resumed,
     ev.RunSuspended: _run_suspended,

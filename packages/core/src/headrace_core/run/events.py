@@ -7,7 +7,7 @@ stored bytes, times are absolute epoch milliseconds.
 
 from dataclasses import dataclass
 
-from headrace_core.ids import Correlation, EventId, ExecutorId, PlanHash, RunId, StepKey
+from headrace_core.ids import Correlation, EventId, ExecutorId, LimitKey, PlanHash, RunId, StepKey
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.status import CancelCause, Repair, SkipReason, StepStatus, WaitingKind
 from headrace_core.workflow.joins import EdgeState
@@ -67,6 +67,7 @@ class RunStarted:
     timeout_at_ms: int | None = None
     scheduled_at_ms: int | None = None
     parent: Parent | None = None
+    limit_key: LimitKey = LimitKey("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,6 +132,14 @@ class RunForked:
     priority: int = 0
     timeout_at_ms: int | None = None
     reason: Stored = NOTHING
+    limit_key: LimitKey = LimitKey("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAdmitted:
+    """The run has a place among those of its `concurrency` key: its steps and its timeout begin."""
+
+    timeout_at_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -417,6 +426,7 @@ class EventReceived:
 RunEvent = (
     RunStarted
     | RunForked
+    | RunAdmitted
     | RunWaiting
     | RunResumed
     | RunSuspended

@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from headrace_core.ids import Correlation, EventId, ExecutorId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import (
+    Correlation,
+    EventId,
+    ExecutorId,
+    LimitKey,
+    PlanHash,
+    RunId,
+    StepKey,
+    TenantId,
+)
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import EdgeTaken, Parent, StepError
 from headrace_core.run.status import (
@@ -206,6 +215,10 @@ class RunView(Protocol):
     @property
     def idle(self) -> int: ...
     @property
+    def limit_key(self) -> LimitKey: ...
+    @property
+    def admitted_ms(self) -> int: ...
+    @property
     def steps(self) -> Mapping[StepKey, StepView]: ...
     @property
     def repaired(self) -> Mapping[StepKey, StepMemoryView]: ...
@@ -330,7 +343,8 @@ class RunState:
     `repaired` holds what repaired steps keep; they are in `steps` once they are decided again.
     `compensable` are the steps and items that are still to be undone if the run fails, in order of
     completion; `failure` is why they are being undone, None as long as the run goes forward.
-    `received` are the events and signals that ended waits of this run: each ends one only."""
+    `received` are the events and signals that ended waits of this run: each ends one only.
+    A run with a `limit_key` is queued until `admitted_ms`."""
 
     run_id: RunId
     tenant: TenantId
@@ -366,3 +380,5 @@ class RunState:
     resumed_ms: int = 0
     forked_from: ForkedFrom | None = None
     received: tuple[EventId, ...] = ()
+    limit_key: LimitKey = LimitKey("")
+    admitted_ms: int = 0

@@ -87,6 +87,16 @@ class CancelCause(IntEnum):
     REQUEST = 1
     RUN_TIMEOUT = 2
     PARENT = 3
+    CONCURRENCY = 4
+
+
+class Admission(IntEnum):
+    """What becomes of a run that asked for a place among those of its `concurrency` key."""
+
+    GRANTED = 1
+    SKIPPED = 2
+    QUEUE_FULL = 3
+    REPLACED = 4
 
 
 RUN_TERMINAL = frozenset(

@@ -31,6 +31,8 @@ EXECUTED: frozenset[str] = frozenset(
         *("triggers.*.webhook.secret", "triggers.*.webhook.dedupe", "triggers.*.webhook.respond"),
         *("triggers.*.webhook.respond=accepted", "triggers.*.webhook.respond=result"),
         *("inputs", "inputs.*", "vars", "outputs", "timeout"),
+        *("concurrency", "concurrency.key", "concurrency.limit", "concurrency.on_conflict"),
+        *(f"concurrency.on_conflict={value}" for value in ("queue", "skip", "cancel_running")),
         *("on_failure", "on_failure=drain", "on_failure=cancel", "on_failure=suspend"),
         "on_failure=compensate",
         *("steps.*.compensate", "steps.*.compensate.uses", "steps.*.compensate.with"),
@@ -82,7 +84,6 @@ EXECUTED: frozenset[str] = frozenset(
 REFUSED: Mapping[str, str] = {
     "triggers.*.event": "start runs through the API, or by a schedule",
     "subject": "remove it",
-    "concurrency": "remove it",
     "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
 }
 """Path to what can be done instead."""

@@ -1,4 +1,4 @@
-"""What a schedule does about a firing that finds an earlier run open, or that was missed."""
+"""What becomes of a start that finds earlier runs open, and of a firing that was missed."""
 
 from enum import StrEnum
 
@@ -7,6 +7,14 @@ class Overlap(StrEnum):
     ALLOW = "allow"
     SKIP = "skip"
     QUEUE = "queue"
+    CANCEL_RUNNING = "cancel_running"
+
+
+class OnConflict(StrEnum):
+    """Of a start whose `concurrency` key has as many runs as its limit."""
+
+    QUEUE = "queue"
+    SKIP = "skip"
     CANCEL_RUNNING = "cancel_running"
 
 

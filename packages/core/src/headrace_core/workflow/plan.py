@@ -20,7 +20,7 @@ from headrace_core.ids import (
     step_path,
     wholes_of,
 )
-from headrace_core.workflow.firing import Catchup, Overlap
+from headrace_core.workflow.firing import Catchup, OnConflict, Overlap
 from headrace_core.workflow.joins import Join
 from headrace_core.workflow.plan_parts import (
     Action,
@@ -38,7 +38,6 @@ from headrace_core.workflow.plan_parts import (
     Idempotency,
     Input,
     Jitter,
-    OnConflict,
     OnError,
     OnExpire,
     OnFailure,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 
-from headrace_core.workflow.firing import Catchup, Overlap
+from headrace_core.workflow.firing import Catchup, OnConflict, Overlap
 from headrace_core.workflow.template import Expression, Template
 
 EVENT_KEEP_MS = 86_400_000
@@ -35,12 +35,6 @@ class OnExpire(StrEnum):
     APPROVED = "approved"
     REJECTED = "rejected"
     EXPIRED = "expired"
-
-
-class OnConflict(StrEnum):
-    QUEUE = "queue"
-    SKIP = "skip"
-    CANCEL_RUNNING = "cancel_running"
 
 
 class UsesKind(StrEnum):

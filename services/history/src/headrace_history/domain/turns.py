@@ -14,6 +14,7 @@ MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
     {
         ev.RunStarted,
         ev.RunForked,
+        ev.RunAdmitted,
         ev.RunWaiting,
         ev.RunResumed,
         ev.RunSuspended,

@@ -19,6 +19,7 @@ from headrace_scheduler.domain.decide.advance import resume
 from headrace_scheduler.domain.decide.cancel_run import cancel_run
 from headrace_scheduler.domain.decide.child import begin_child, start_child, take_answer
 from headrace_scheduler.domain.decide.complete_step import complete_step, note_step
+from headrace_scheduler.domain.decide.concurrency import ask_limit, leave_limit, take_admission
 from headrace_scheduler.domain.decide.decide_approval import decide_approval
 from headrace_scheduler.domain.decide.event_home import (
     go_on_forwarding,
@@ -83,6 +84,8 @@ AT_HOME: Mapping[type[pev.Message], Callable[[PartitionTurn, cmd.TakeMessage], N
     pev.WaiterJoin: join_waiter,
     pev.WaiterLeave: leave_waiter,
     pev.EventForward: go_on_forwarding,
+    pev.LimitAsk: ask_limit,
+    pev.LimitLeave: leave_limit,
 }
 """Messages to a partition itself: they touch no run."""
 
@@ -236,6 +239,7 @@ class Turns:
             home.commit()
             return Draft(partition, home, None, [incoming])
         assert not isinstance(message, pev.WaiterJoin | pev.WaiterLeave | pev.EventForward)
+        assert not isinstance(message, pev.LimitAsk | pev.LimitLeave)
         target = message.parent.run if isinstance(message, pev.ChildEnded) else message.run
         known = partition.runs.get(target)
         if known is None:
@@ -246,6 +250,8 @@ class Turns:
             self._guarded(turn, lambda: take_answer(turn, command))
         elif isinstance(message, pev.EventDelivery):
             self._guarded(turn, lambda: take_event(turn, command))
+        elif isinstance(message, pev.LimitAnswer):
+            self._guarded(turn, lambda: take_admission(turn, command))
         else:
             self._guarded(turn, lambda: self._cancel_child(turn, command))
         return Draft(partition, turn, known, [incoming])

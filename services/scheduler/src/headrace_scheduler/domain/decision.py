@@ -6,10 +6,16 @@ from collections import deque
 from dataclasses import dataclass
 from enum import StrEnum
 
-from headrace_core.ids import RunId, StepKey, TenantId
+from headrace_core.ids import RunId, StepKey, TenantId, partition_of, slot_of_limit
 from headrace_core.partition.apply import apply as apply_partition
 from headrace_core.partition.apply import set_time as set_partition_time
-from headrace_core.partition.events import Message, MessageSent, PartitionEvent, ScheduleRunEnded
+from headrace_core.partition.events import (
+    LimitLeave,
+    Message,
+    MessageSent,
+    PartitionEvent,
+    ScheduleRunEnded,
+)
 from headrace_core.partition.state import PartitionState, PartitionView
 from headrace_core.payload import NOTHING, Vault
 from headrace_core.run.apply import apply, set_time
@@ -171,6 +177,11 @@ class RunTurn(PartitionTurn):
         return True
 
     def commit(self) -> None:
+        run = self._run
+        if run.limit_key and self.events and run.status in RUN_TERMINAL:
+            # However it has ended: its place among those of its key is free.
+            leave = LimitLeave(key=run.limit_key, tenant=run.tenant, run=run.run_id)
+            self.send(partition_of(slot_of_limit(run.limit_key), self.partitions), leave)
         PartitionTurn.commit(self)
         runs = self._partition.scheduled_runs
         if runs and self._run.run_id in runs and self._run.status in RUN_TERMINAL:

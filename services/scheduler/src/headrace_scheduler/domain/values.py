@@ -11,17 +11,20 @@ from typing import Any, cast
 
 from headrace_core.ids import (
     Correlation,
+    LimitKey,
     RunId,
     StepKey,
     compensated_by,
     correlation_of,
     enclosing_items,
     item_of,
+    run_limit_of,
     wholes_of,
 )
 from headrace_core.payload import NOTHING, Stored, Vault
-from headrace_core.run.events import StepError
-from headrace_core.run.state import ItemOutcome, RunView, StepView
+from headrace_core.run.apply import apply, set_time
+from headrace_core.run.events import RunForked, RunStarted, StepError
+from headrace_core.run.state import ItemOutcome, RunState, RunView, StepView
 from headrace_core.run.status import StepStatus
 from headrace_core.workflow.expression import (
     ExprError,
@@ -245,11 +248,35 @@ def event_correlation(
     key = render(wait.key, _names(turn, wait.key.references, step_key))
     if isinstance(key, ExprError):
         return Correlation(""), _expr_error(turn, key)
-    if key is None or key == "" or isinstance(key, (list, dict)):
+    text = _key_text(key)
+    if text is None:
         message = f"`wait.event.key` gave {json.dumps(key)[:80]}, which is no key"
         return Correlation(""), engine_error(turn, "expr.error", message)
-    text = key if isinstance(key, str) else json.dumps(key)
     return correlation_of(turn.tenant, wait.topic, text), None
+
+
+def concurrency_key(
+    turn: RunTurn, template: Template, started: RunStarted | RunForked
+) -> tuple[LimitKey, StepError | None]:
+    """Where the run asks for its place; a key that is no text is its JSON. Nothing of the run is
+    emitted yet: asked of the state that `started` will lead to."""
+    asked = RunState(turn.run_id, turn.tenant)
+    set_time(asked, turn.now_ms)
+    apply(asked, started)
+    key = render(template, StateValues(asked, turn.plan, turn.vault).names(template.references))
+    if isinstance(key, ExprError):
+        return LimitKey(""), _expr_error(turn, key)
+    text = _key_text(key)
+    if text is None:
+        message = f"`concurrency.key` gave {json.dumps(key)[:80]}, which is no key"
+        return LimitKey(""), engine_error(turn, "expr.error", message)
+    return run_limit_of(turn.tenant, started.flow, text), None
+
+
+def _key_text(key: JsonValue) -> str | None:
+    if key is None or key == "" or isinstance(key, (list, dict)):
+        return None
+    return key if isinstance(key, str) else json.dumps(key)
 
 
 def event_matches(

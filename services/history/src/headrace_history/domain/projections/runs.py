@@ -74,7 +74,8 @@ def project(row: RunRow, turn: JournalTurn, digest: Digest) -> None:
 
 
 def _started(row: RunRow, event: ev.RunStarted) -> None:
-    row.status, row.started_ms = RunStatus.RUNNING, row.time_ms
+    row.status = RunStatus.QUEUED if event.limit_key else RunStatus.RUNNING
+    row.started_ms = row.time_ms
     row.flow, row.version, row.plan = event.flow, event.version, event.plan
     row.trigger, row.started_by, row.priority = (
         event.trigger,
@@ -86,9 +87,14 @@ def _started(row: RunRow, event: ev.RunStarted) -> None:
 
 
 def _forked(row: RunRow, event: ev.RunForked) -> None:
-    row.status, row.started_ms = RunStatus.RUNNING, row.time_ms
+    row.status = RunStatus.QUEUED if event.limit_key else RunStatus.RUNNING
+    row.started_ms = row.time_ms
     row.flow, row.version, row.plan = event.flow, event.version, event.plan
     row.trigger, row.started_by, row.priority = "fork", event.started_by, event.priority
+
+
+def _admitted(row: RunRow, event: ev.RunAdmitted) -> None:
+    row.status = RunStatus.RUNNING
 
 
 def _waiting(row: RunRow, event: ev.RunWaiting) -> None:
@@ -143,6 +149,7 @@ def _compensated(row: RunRow, event: ev.RunCompensated) -> None:
 _TAKES: Mapping[type[ev.RunEvent], Callable[[RunRow, Any], None]] = {
     ev.RunStarted: _started,
     ev.RunForked: _forked,
+    ev.RunAdmitted: _admitted,
     ev.RunWaiting: _waiting,
     ev.RunResumed: _resumed,
     ev.RunSuspended: _suspended,

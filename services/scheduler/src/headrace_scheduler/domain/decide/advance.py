@@ -48,6 +48,7 @@ from headrace_scheduler.domain.effects import EvictRun, FetchPayload
 from headrace_scheduler.domain.failure import engine_error
 from headrace_scheduler.domain.values import evaluate_outputs
 
+_HELD = (RunStatus.SUSPENDED, RunStatus.QUEUED)
 _SKIP_REASONS = (
     (EdgeState.BROKEN, SkipReason.UPSTREAM_FAILED),
     (EdgeState.DEAD, SkipReason.BRANCH_NOT_TAKEN),
@@ -106,8 +107,9 @@ def _look_again(turn: RunTurn, state: StepView) -> None:
 
 
 def _is_parked(run: RunView) -> bool:
-    """A suspended run goes nowhere but to its end by a cancel, until it is resumed."""
-    return run.status is RunStatus.SUSPENDED and run.cancel is None
+    """A suspended run goes nowhere but to its end by a cancel, until it is resumed; so does a
+    queued one until it is admitted."""
+    return run.status in _HELD and run.cancel is None
 
 
 def _settle_ended(turn: RunTurn) -> None:
@@ -290,7 +292,7 @@ def _end_run(turn: RunTurn) -> None:
         if compensate_next(turn):
             return
         end_compensation(turn)
-    _answer_parent(turn)
+    answer_parent(turn)
     turn.perform(EvictRun(run.run_id))
 
 
@@ -308,7 +310,8 @@ def _outcome(turn: RunTurn) -> RunFailed | RunCancelled | RunSucceeded:
     return RunFailed(error=error) if error is not None else RunSucceeded(output=output)
 
 
-def _answer_parent(turn: RunTurn) -> None:
+def answer_parent(turn: RunTurn) -> None:
+    """The run has ended: whoever called it hears how."""
     run = turn.run
     if run.parent is None or run.parent.detached:
         return

@@ -14,7 +14,8 @@ from headrace_core.run.state import StepView
 from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
 from headrace_core.workflow.plan import PlanStep
 from headrace_scheduler.domain.commands import StartChild, TakeMessage, TimerKind
-from headrace_scheduler.domain.decide.advance import begin, settle
+from headrace_scheduler.domain.decide.advance import settle
+from headrace_scheduler.domain.decide.concurrency import open_run
 from headrace_scheduler.domain.decide.end_step import (
     attempt_failed,
     step_failed,
@@ -80,22 +81,18 @@ def begin_child(turn: RunTurn, command: TakeMessage) -> None:
     assert isinstance(message, ChildStart)
     turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     timeout_at_ms = turn.now_ms + turn.plan.timeout_ms if turn.plan.timeout_ms is not None else None
-    turn.emit(
-        RunStarted(
-            flow=message.flow,
-            version=message.version,
-            plan=message.plan,
-            input=message.input,
-            trigger="flow",
-            started_by=f"{message.parent.run}/{message.parent.step}",
-            priority=message.priority,
-            timeout_at_ms=timeout_at_ms,
-            parent=message.parent,
-        )
+    started = RunStarted(
+        flow=message.flow,
+        version=message.version,
+        plan=message.plan,
+        input=message.input,
+        trigger="flow",
+        started_by=f"{message.parent.run}/{message.parent.step}",
+        priority=message.priority,
+        timeout_at_ms=timeout_at_ms,
+        parent=message.parent,
     )
-    if timeout_at_ms is not None:
-        turn.perform(SetTimer(timeout_at_ms, turn.run_id, StepKey(""), TimerKind.RUN_TIMEOUT))
-    begin(turn)
+    open_run(turn, started)
 
 
 def take_answer(turn: RunTurn, command: TakeMessage) -> None:

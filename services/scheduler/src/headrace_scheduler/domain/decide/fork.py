@@ -2,12 +2,10 @@
 
 from dataclasses import replace
 
-from headrace_core.ids import StepKey
 from headrace_core.partition.events import StartKeyed
-from headrace_scheduler.domain.commands import ForkRun, TimerKind
-from headrace_scheduler.domain.decide.advance import resume
+from headrace_scheduler.domain.commands import ForkRun
+from headrace_scheduler.domain.decide.concurrency import open_run
 from headrace_scheduler.domain.decision import RunTurn
-from headrace_scheduler.domain.effects import SetTimer
 
 
 def fork_run(turn: RunTurn, command: ForkRun) -> None:
@@ -22,7 +20,4 @@ def fork_run(turn: RunTurn, command: ForkRun) -> None:
     )
     timeout_ms = turn.plan.timeout_ms
     timeout_at_ms = turn.now_ms + timeout_ms if timeout_ms is not None else None
-    turn.emit(replace(command.fork, timeout_at_ms=timeout_at_ms))
-    if timeout_at_ms is not None:
-        turn.perform(SetTimer(timeout_at_ms, turn.run_id, StepKey(""), TimerKind.RUN_TIMEOUT))
-    resume(turn)
+    open_run(turn, replace(command.fork, timeout_at_ms=timeout_at_ms))

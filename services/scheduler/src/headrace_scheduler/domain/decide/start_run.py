@@ -1,14 +1,13 @@
 """Start a run. The same key with the same request leads to the same run."""
 
-from headrace_core.ids import StepKey
 from headrace_core.partition.events import StartKeyed
 from headrace_core.partition.state import PartitionView, Schedule, StartKey
 from headrace_core.payload import Stored
 from headrace_core.run.events import RunFailed, RunStarted
-from headrace_scheduler.domain.commands import FireSchedule, ForkRun, StartRun, TimerKind
-from headrace_scheduler.domain.decide.advance import begin
+from headrace_scheduler.domain.commands import FireSchedule, ForkRun, StartRun
+from headrace_scheduler.domain.decide.concurrency import open_run
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
-from headrace_scheduler.domain.effects import EvictRun, SetTimer
+from headrace_scheduler.domain.effects import EvictRun
 from headrace_scheduler.domain.failure import engine_error
 
 
@@ -83,23 +82,20 @@ def _start(
 ) -> None:
     timeout_ms = turn.plan.timeout_ms
     timeout_at_ms = turn.now_ms + timeout_ms if timeout_ms is not None else None
-    turn.emit(
-        RunStarted(
-            flow=turn.plan.flow,
-            version=version,
-            plan=turn.plan.hash,
-            input=sealed_input,
-            trigger=trigger,
-            started_by=started_by,
-            priority=priority,
-            timeout_at_ms=timeout_at_ms,
-            scheduled_at_ms=scheduled_at_ms,
-        )
+    started = RunStarted(
+        flow=turn.plan.flow,
+        version=version,
+        plan=turn.plan.hash,
+        input=sealed_input,
+        trigger=trigger,
+        started_by=started_by,
+        priority=priority,
+        timeout_at_ms=timeout_at_ms,
+        scheduled_at_ms=scheduled_at_ms,
     )
     if fault:
+        turn.emit(started)
         turn.emit(RunFailed(error=engine_error(turn, "input.invalid", fault)))
         turn.perform(EvictRun(turn.run_id))
         return
-    if timeout_at_ms is not None:
-        turn.perform(SetTimer(timeout_at_ms, turn.run_id, StepKey(""), TimerKind.RUN_TIMEOUT))
-    begin(turn)
+    open_run(turn, started)
