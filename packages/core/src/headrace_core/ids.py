@@ -126,6 +126,11 @@ def member_key(group: StepKey, step: str) -> StepKey:
     return StepKey(f"{group}/{step}")
 
 
+def is_plain(key: StepKey) -> bool:
+    """Whether it is a step of the top level itself: no item, no pass, and in no group."""
+    return "/" not in key and "#" not in key and key[-1:] != "]"
+
+
 def owner_of(key: StepKey) -> StepKey | None:
     """The fan-out of an item, the repeated step of a pass; None for a step itself."""
     if key[-1:] == "]":

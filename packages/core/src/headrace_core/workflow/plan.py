@@ -221,7 +221,7 @@ class Plan:
 
         Raises KeyError for a key of no step.
         """
-        found = self.find(key)
+        found = self.steps.get(key) or self.find(key)
         if found is None:
             raise KeyError(key)
         return found

@@ -3,8 +3,9 @@ the state that results. Nothing of it is visible outside before its record is du
 """
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cache
 
 from headrace_core.ids import RunId, StepKey, TenantId, partition_of, slot_of_limit
 from headrace_core.partition.apply import apply as apply_partition
@@ -17,7 +18,7 @@ from headrace_core.partition.events import (
     ScheduleRunEnded,
 )
 from headrace_core.partition.state import PartitionState, PartitionView
-from headrace_core.payload import NOTHING, Vault
+from headrace_core.payload import Stored, Vault
 from headrace_core.run.apply import apply, set_time
 from headrace_core.run.events import ItemsRefilled, RunEvent, StepError
 from headrace_core.run.state import RunState, RunView
@@ -30,7 +31,7 @@ TURN_BYTES = 300_000
 record may hold, since the step that fills it is still taken."""
 _EVENTS_UNWEIGHED = 6
 _EVENT_BYTES = 150
-_PAYLOADS = ("output", "items", "request")
+_WEIGHED = ("output", "items", "request", "error")
 
 
 class Reason(StrEnum):
@@ -116,6 +117,7 @@ class RunTurn(PartitionTurn):
         "first_sequence",
         "plan",
         "postponed",
+        "run",
         "vault",
     )
 
@@ -130,6 +132,8 @@ class RunTurn(PartitionTurn):
     ) -> None:
         super().__init__(partition, now_ms, partitions)
         self._run = run
+        # A field, not a property: it is asked a dozen times in each turn.
+        self.run: RunView = run
         self.plan = plan
         self.vault = vault
         self.first_sequence = run.sequence + 1
@@ -138,10 +142,6 @@ class RunTurn(PartitionTurn):
         self.begun: deque[StepKey] = deque()
         self.postponed = False
         self._weighed = self._weight = 0
-
-    @property
-    def run(self) -> RunView:
-        return self._run
 
     @property
     def run_id(self) -> RunId:
@@ -200,6 +200,14 @@ def _weight_of(event: RunEvent) -> int:
     """About its bytes in the record; opening an item counts as a step of its own."""
     if isinstance(event, ItemsRefilled):
         return _EVENT_BYTES * event.count
-    error: StepError | None = getattr(event, "error", None)
-    payloads = (getattr(event, name, NOTHING) for name in _PAYLOADS)
-    return _EVENT_BYTES + sum(map(len, payloads)) + (len(error.message) if error else 0)
+    weight = _EVENT_BYTES
+    for name in _weighed_fields(type(event)):
+        value: Stored | StepError | None = getattr(event, name)
+        if value:
+            weight += len(value.message if isinstance(value, StepError) else value)
+    return weight
+
+
+@cache
+def _weighed_fields(kind: type[RunEvent]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind) if field.name in _WEIGHED)

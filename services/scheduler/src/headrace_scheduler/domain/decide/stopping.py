@@ -7,6 +7,7 @@ from headrace_core.ids import (
     StepKey,
     compensated_by,
     group_of,
+    is_plain,
     member_key,
     owner_of,
     partition_of,
@@ -55,12 +56,10 @@ def is_stopping(turn: RunTurn, key: StepKey) -> bool:
 def is_stopped(run: RunView, key: StepKey) -> bool:
     """Whether this step, or something that it is a part of, was asked to end. What undoes a step
     goes on whatever has stopped the step."""
-    place: StepKey | None = key
-    while place is not None:
+    for place in (key,) if is_plain(key) else _around(key):
         state = run.steps.get(place)
         if state is not None and state.stop is not None:
             return compensated_by(key) is None
-        place = owner_of(place) or group_of(place)
     return False
 
 
