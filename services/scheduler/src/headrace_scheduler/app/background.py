@@ -9,10 +9,15 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from headrace_core.errors import PayloadError, Unavailable
+from headrace_core.errors import HeadraceError, PayloadError, Unavailable
 from headrace_core.ids import DAY_MS, RunId, TenantId, run_id, slot_for
-from headrace_core.partition.events import ChildEnded, ChildStart, EventDelivery, Message
-from headrace_core.payload import BlobMissingHere
+from headrace_core.partition.events import (
+    ChildEnded,
+    ChildStart,
+    EventDelivery,
+    Message,
+)
+from headrace_core.payload import NOTHING, BlobMissingHere
 from headrace_core.run.state import RunView
 from headrace_core.run.status import CancelCause
 from headrace_runtime.clock import Clock
@@ -127,7 +132,7 @@ class Background:
         ]
         if pending:
             self._delivering[source.number, target] = outbox.sent
-            self._spawn(partial(self._send, source.number, target, pending))
+            self._spawn(partial(self._send_or_again, source.number, target, pending))
 
     def send_again(self, source: int, target: int) -> None:
         """Everything that is not acknowledged yet, in a moment."""
@@ -147,28 +152,38 @@ class Background:
         for source in sources:
             self.deliver(source, target)
 
+    async def _send_or_again(
+        self, source: int, target: int, pending: "list[tuple[int, Message]]"
+    ) -> None:
+        """What goes wrong for good, such as a plan of a newer release, may go well later; until
+        then what is numbered above it waits, since the receiver takes messages in order."""
+        try:
+            await self._send(source, target, pending)
+        except HeadraceError as error:
+            if isinstance(error, Unavailable):
+                raise
+            self._log.error("message not delivered", source=source, target=target, error=error)
+            self.send_again(source, target)
+
     async def _send(self, source: int, target: int, pending: "list[tuple[int, Message]]") -> None:
         for number, message in pending:
             if isinstance(message, ChildStart):
                 await self._catalogue.load(message.tenant, message.plan)
-            if isinstance(message, ChildEnded):
+            # Without its content the run's decision fails, which parks that run alone.
+            with suppress(PayloadError):
                 await self._bring(message)
-            if isinstance(message, EventDelivery):
-                # Without its content the run's decision fails, which parks that run alone.
-                with suppress(PayloadError):
-                    await self._catalogue.fetch(
-                        message.tenant, RunId(message.event), message.content
-                    )
             take = cmd.TakeMessage(source=source, number=number, message=message)
             answer = _Delivered(self, source, target, number)
             self.submit(Input(target, take, answer))
 
-    async def _bring(self, message: ChildEnded) -> None:
-        for stored in (message.output, message.error.message if message.error else b""):
-            if stored:
-                await self._catalogue.fetch(
-                    message.tenant, message.child, type(message.output)(stored)
-                )
+    async def _bring(self, message: Message) -> None:
+        """Its payloads to hand."""
+        if isinstance(message, EventDelivery):
+            await self._catalogue.fetch(message.tenant, RunId(message.event), message.content)
+        elif isinstance(message, ChildEnded):
+            for stored in (message.output, message.error.message if message.error else NOTHING):
+                if stored:
+                    await self._catalogue.fetch(message.tenant, message.child, stored)
 
     async def _close_row(self, partition: int, run: RunView, effect: CloseRow) -> None:
         verdict, output = await self._rows.close(
