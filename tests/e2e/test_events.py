@@ -23,6 +23,22 @@ outputs: {amount: "${{ steps.thanks.output.amount }}"}
 """
 
 
+RECEIPT = """\
+flow: v1
+name: receipt
+triggers:
+  paid:
+    event: {topic: order.paid, match: trigger.body.amount > 0}
+    with: {order: "${{ trigger.key }}", amount: "${{ trigger.body.amount }}"}
+inputs:
+  order: {type: string}
+  amount: {type: integer}
+steps:
+  write: {set: {text: "${{ inputs.order }}: ${{ inputs.amount }}"}}
+outputs: {text: "${{ steps.write.output.text }}"}
+"""
+
+
 @contextmanager
 def api_of(suite: Suite, headrace: CommandLine) -> Generator[httpx.Client]:
     """Of the tenant, with the flow published."""
@@ -76,3 +92,20 @@ def test_a_signal_ends_the_wait_and_one_nobody_waits_for_is_an_error(suite: Suit
         assert "before" in headrace.well(*once).err
         over = api.post(f"/v1/runs/{run}/signals/order.paid", json={"body": 1})
         assert over.status_code == 409
+
+
+def test_an_event_starts_the_flows_that_it_meets_once(suite: Suite) -> None:
+    headrace = of_tenant(suite, "triggered")
+    with api_of(suite, headrace) as api:
+        yaml = {"content-type": "application/yaml"}
+        api.post("/v1/workflows", content=RECEIPT, headers=yaml).raise_for_status()
+        for amount, key in ((0, "none"), (7, "seven"), (7, "seven")):
+            body = {"topic": "order.paid", "key": "o-9", "body": {"amount": amount}, "id": key}
+            api.post("/v1/events", json=body).raise_for_status()
+        found: list[Any] = []
+        while not found:
+            found = api.get("/v1/runs", params={"workflow": "receipt"}).json()["runs"]
+        [run] = found
+        assert ended(api, run["id"])["output"] == {"text": "o-9: 7"}
+        waits = started(api, "o-9", wait="30s")
+        assert waits["output"] == {"amount": 7}, "who waits for the event has it too"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headrace_api_gateway.domain.event_starts import matches, start_wanted
 from headrace_core.ids import (
     DAY_MS,
     PlanHash,
@@ -28,13 +29,14 @@ from headrace_core.run.events import RunEvent
 from headrace_core.run.freeze import freeze_partition, thaw_partition
 from headrace_core.run.state import RunState
 from headrace_core.run.status import RUN_TERMINAL
-from headrace_core.workflow.plan import Plan
+from headrace_core.workflow.plan import Plan, TriggerKind
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.turns import Draft, PayloadNeeded, Rejected, Turns
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Rejection, RunTurn
 from headrace_scheduler.domain.effects import FetchPayload, SetTimer
+from headrace_scheduler.domain.failure import sealed_error
 from tests.simulation.world.parts import SimCatalogue
 from tests.support.plain_vault import PlainVault
 from tests.support.run_harness import TENANT
@@ -107,7 +109,8 @@ class Partitions:
         correlation = correlation_of(TENANT, topic, key)
         slot = slot_of_correlation(correlation)
         event = event_id(slot, 0, self._draw())
-        document = json.dumps(_document(topic, key, body)).encode()
+        content = {**_document(topic, key, body), "id": event, "time": "now", "sent_by": "test"}
+        document = json.dumps(content).encode()
         command = cmd.PublishEvent(
             event=event,
             tenant=TENANT,
@@ -115,10 +118,36 @@ class Partitions:
             content=self.vault.seal(RunId(event), document),
             keep_ms=keep_ms,
             start_key=stable_hash(topic, key, client_id or event),
-            fingerprint=stable_hash(document.decode()),
+            fingerprint=stable_hash(json.dumps(body)),
             key_kept_ms=60_000,
+            starts=self._starts(topic, content),
         )
         return self.take(partition_of(slot, PARTITIONS), command)
+
+    def _starts(self, topic: str, event: Mapping[str, Any]) -> tuple[pev.EventStart, ...]:
+        """As the gateway finds them: every plan here is stable."""
+        found: list[pev.EventStart] = []
+        for plan in self.plans.values():
+            for name, trigger in plan.triggers.items():
+                of_topic = trigger.kind is TriggerKind.EVENT and trigger.topic == topic
+                if of_topic and matches(plan, name, event) is True:
+                    found.append(self._start(plan, name, event))
+        return tuple(found)
+
+    def _start(self, plan: Plan, trigger: str, event: Mapping[str, Any]) -> pev.EventStart:
+        wanted = start_wanted(plan, trigger, event, self.now_ms // DAY_MS)
+        refused = sealed_error(self.vault, wanted.run, "input.invalid", wanted.fault)
+        return pev.EventStart(
+            run=wanted.run,
+            tenant=TENANT,
+            flow=plan.flow,
+            version=1,
+            plan=plan.hash,
+            input=self.vault.seal(wanted.run, wanted.content),
+            trigger=trigger,
+            event=event["id"],
+            error=refused if wanted.fault else None,
+        )
 
     def home(self, topic: str, key: str, tenant: TenantId = TENANT) -> PartitionState:
         slot = slot_of_correlation(correlation_of(tenant, topic, key))

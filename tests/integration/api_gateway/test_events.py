@@ -1,10 +1,12 @@
 """Events and signals: what the gateway makes of them for the scheduler."""
 
+import secrets
 from functools import partial
 
 import orjson
 import pytest
 
+from headrace_api_gateway.app import events
 from headrace_core.errors import InvalidState, NotFound, Unavailable
 from headrace_core.ids import TenantId, correlation_of, event_id, slot_of, stable_hash
 from tests.integration.api_gateway.conftest import Gateway
@@ -18,6 +20,19 @@ flow: v1
 name: {name}
 steps:
   paid: {{wait: {{event: {{topic: order.paid, key: k{keep}}}}}}}
+"""
+STARTS = """\
+flow: v1
+name: {name}
+title: x
+triggers:
+  paid:
+    event: {{topic: {topic}, match: trigger.body.amount > 0}}
+    with: {{amount: "${{{{ trigger.body.amount }}}}", order: "${{{{ trigger.key }}}}"}}
+inputs:
+  amount: {{type: integer}}
+  order: {{type: string}}
+steps: {{a: {{set: {{}}}}}}
 """
 PAID = {"topic": "order.paid", "key": "o-1", "body": {"amount": 7}}
 
@@ -56,6 +71,55 @@ async def test_an_event_is_kept_as_long_as_the_longest_keep_of_the_flows_that_wa
     assert await keep_ms() == 120_000
     await gateway.publish(client, WAITS.format(name="b", keep=""))
     assert await keep_ms() == 86_400_000
+
+
+async def test_an_event_goes_with_what_it_starts(gateway: Gateway) -> None:
+    client, other = await gateway.tenant(), await gateway.tenant("globex")
+    for tenant, name in ((other, "foreign"), (client, "taken"), (client, "narrow")):
+        await gateway.publish(tenant, STARTS.format(name=name, topic="order.paid"))
+    await gateway.publish(client, STARTS.format(name="elsewhere", topic="order.lost"))
+    moved = STARTS.format(name="narrow", topic="order.paid")
+    moved = moved.replace("> 0", "> 100").replace("title: x", "title: y")
+    await gateway.publish(client, moved)
+    event = (await client.post("/v1/events", json=PAID)).json()["id"]
+    command = gateway.scheduler.commands[-1].publish_event
+    [start] = command.starts
+    assert (start.flow, start.version, start.trigger, start.event) == ("taken", 1, "paid", event)
+    fields = orjson.loads(await gateway.open_payload("acme", start.run, start.input))
+    assert (fields, b"order" in start.input) == ({"amount": 7, "order": "o-1"}, False)
+    assert not start.HasField("error")
+
+
+async def test_an_event_that_fits_no_input_is_taken_and_the_run_will_say_so(
+    gateway: Gateway,
+) -> None:
+    client = await gateway.tenant()
+    await gateway.publish(client, STARTS.format(name="taken", topic="order.paid"))
+    wrong = {**PAID, "body": {"amount": 0.5}}
+    assert (await client.post("/v1/events", json=wrong)).status_code == 202
+    [start] = gateway.scheduler.commands[-1].publish_event.starts
+    assert start.error.type == "input.invalid"
+    told = orjson.loads(await gateway.open_payload("acme", start.run, start.error.message))
+    assert "amount" in told
+    assert (await client.post("/v1/events", json={**PAID, "body": "?"})).status_code == 202
+    assert not gateway.scheduler.commands[-1].publish_event.starts, "it cannot be judged"
+
+
+async def test_large_inputs_of_many_flows_still_go_into_one_record(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await gateway.tenant()
+    for number in range(3):
+        flow = STARTS.format(name=f"f{number}", topic="order.paid")
+        await gateway.publish(client, flow.replace("trigger.key", "trigger.body.text"))
+    monkeypatch.setattr(events, "START_BYTES_MAX", 3_000)
+    large = {**PAID, "body": {"amount": 7, "text": secrets.token_hex(5_000)}}
+    assert (await client.post("/v1/events", json=large)).status_code == 202
+    starts = gateway.scheduler.commands[-1].publish_event.starts
+    assert [len(start.input) < 1_500 for start in starts] == [True] * 3
+    monkeypatch.setattr(events, "STARTS_MAX", 2)
+    refused = await client.post("/v1/events", json=PAID)
+    assert refused.status_code == 409 and "would start 3 flows" in refused.json()["detail"]
 
 
 async def test_an_id_makes_a_repeat_known_and_another_event_a_conflict(gateway: Gateway) -> None:

@@ -153,11 +153,11 @@ class TenantVault:
             return content
         return opened
 
-    def seal(self, run: RunId, json: bytes) -> Stored:
+    def seal(self, run: RunId, json: bytes, inline_bytes_max: int = INLINE_BYTES_MAX) -> Stored:
         """Raises KeyErased when the tenant has no usable data key left."""
         if json == NULL or not json:
             return NOTHING
-        if len(json) > INLINE_BYTES_MAX:
+        if len(json) > inline_bytes_max:
             return self._seal_reference(run, json)
         return self._seal_body(run, json, SEALED)
 

@@ -131,6 +131,8 @@ def _application(
     gate = Gate(authenticator, settings.body_bytes_max)
     problems = Problems(log)
     starting = Starting(schedulers, flows, clock, os.urandom)
+    topics = PostgresTopics(pool)
+    events = Events(schedulers, history, flows, topics, clock, os.urandom, log)
     receiving = Receiving(hooks, connectors, schedulers, flows, os.urandom, log)
 
     async def history_is_ready() -> bool:
@@ -144,7 +146,7 @@ def _application(
         RunRoutes(history, Controlling(schedulers, history, flows, clock)),
         ForkRoute(Forking(schedulers, history, flows, clock, os.urandom)),
         DiffRoute(history),
-        EventRoutes(Events(schedulers, history, flows, PostgresTopics(pool), clock, os.urandom)),
+        EventRoutes(events),
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),
         VaultRoutes(connectors, NamedTenants(Tenants(pool))),

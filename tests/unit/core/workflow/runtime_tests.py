@@ -23,6 +23,7 @@ REPEATS = "unit/language/test_repeats.py"
 GROUPS = "unit/language/test_groups.py"
 CONCURRENCY = "unit/scheduler/test_concurrency.py"
 WEBHOOKS = "integration/api_gateway/test_webhooks.py"
+TRIGGERED = "unit/scheduler/test_event_triggers.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
     (
@@ -397,6 +398,14 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "triggers.*.webhook.verify",
         "triggers.*.webhook.verify=standard-webhooks",
     ),
+    (
+        TRIGGERED,
+        "test_an_event_starts_each_flow_whose_trigger_it_meets",
+    ): ("triggers.*.event", "triggers.*.event.topic"),
+    (
+        TRIGGERED,
+        "test_an_event_that_does_not_match_starts_nothing_and_one_that_cannot_be_judged_neither",
+    ): ("triggers.*.event.match",),
     (
         WEBHOOKS,
         "test_an_hmac_and_a_bearer_are_believed",

@@ -2,7 +2,8 @@
 
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import partition_events_pb2 as pb
-from headrace_core.ids import Correlation, EventId, RunId, StepKey, TenantId
+from headrace_contracts.codec.run_events import put_error, take_error
+from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition import events as ev
 from headrace_core.payload import Stored
 
@@ -58,6 +59,28 @@ def put_event_forward(m: pb.EventForward, message: ev.EventForward) -> None:
 
 def take_event_forward(m: pb.EventForward) -> ev.EventForward:
     return ev.EventForward(tenant=TenantId(m.tenant), correlation=Correlation(m.correlation))
+
+
+def put_event_start(m: pb.EventStart, message: ev.EventStart) -> None:
+    m.run, m.tenant, m.flow = message.run, message.tenant, message.flow
+    m.version, m.plan, m.input = message.version, message.plan, message.input
+    m.trigger, m.event = message.trigger, message.event
+    if message.error is not None:
+        put_error(m.error, message.error)
+
+
+def take_event_start(m: pb.EventStart) -> ev.EventStart:
+    return ev.EventStart(
+        run=RunId(m.run),
+        tenant=TenantId(m.tenant),
+        flow=m.flow,
+        version=m.version,
+        plan=PlanHash(m.plan),
+        input=Stored(m.input),
+        trigger=m.trigger,
+        event=EventId(m.event),
+        error=take_error(m.error) if m.HasField("error") else None,
+    )
 
 
 def put_event_published(to: envelope.PartitionEvent, event: ev.EventPublished) -> None:

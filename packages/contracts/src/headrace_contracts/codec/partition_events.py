@@ -37,6 +37,8 @@ def put_message(to: pb.Message, message: ev.Message) -> None:
             limits.put_limit_answer(to.limit_answer, message)
         case ev.LimitLeave():
             limits.put_limit_leave(to.limit_leave, message)
+        case ev.EventStart():
+            correlated.put_event_start(to.event_start, message)
         case _:
             assert_never(message)
 
@@ -64,6 +66,8 @@ def take_message(message: pb.Message) -> ev.Message:
             return limits.take_limit_answer(message.limit_answer)
         case "limit_leave":
             return limits.take_limit_leave(message.limit_leave)
+        case "event_start":
+            return correlated.take_event_start(message.event_start)
         case None:
             raise UnknownEvent("a message between partitions is of a kind unknown here")
 

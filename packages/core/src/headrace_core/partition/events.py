@@ -122,6 +122,22 @@ class LimitLeave:
     run: RunId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventStart:
+    """Start this run by a trigger that `event` met; its input is sealed under its own key. With
+    an `error` that input cannot be used: the run says so and does nothing."""
+
+    run: RunId
+    tenant: TenantId
+    flow: str
+    version: int
+    plan: PlanHash
+    input: Stored
+    trigger: str
+    event: EventId
+    error: StepError | None = None
+
+
 Message = (
     ChildStart
     | ChildEnded
@@ -133,6 +149,7 @@ Message = (
     | LimitAsk
     | LimitAnswer
     | LimitLeave
+    | EventStart
 )
 
 

@@ -22,7 +22,7 @@ from headrace_core.workflow.model_triggers import (
     WebhookTrigger,
     secret_name,
 )
-from headrace_core.workflow.names import SCHEDULE_FIELDS, TRIGGER_FIELDS, Names
+from headrace_core.workflow.names import EVENT_FIELDS, SCHEDULE_FIELDS, TRIGGER_FIELDS, Names
 from headrace_core.workflow.report import Report
 from headrace_core.workflow.value_types import DYN
 
@@ -84,6 +84,8 @@ class _TriggerCheck:
         path = self._path
         if isinstance(trigger, ScheduleTrigger):
             self._names = self._names.where(trigger_fields=SCHEDULE_FIELDS)
+        if isinstance(trigger, EventTrigger):
+            self._names = self._names.where(trigger_fields=EVENT_FIELDS)
         if isinstance(trigger, ManualTrigger):
             if trigger.manual:
                 message = "a manual trigger has no settings"

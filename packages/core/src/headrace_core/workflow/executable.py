@@ -30,6 +30,7 @@ EXECUTED: frozenset[str] = frozenset(
         ),
         *("triggers.*.webhook.secret", "triggers.*.webhook.dedupe", "triggers.*.webhook.respond"),
         *("triggers.*.webhook.respond=accepted", "triggers.*.webhook.respond=result"),
+        *("triggers.*.event", "triggers.*.event.topic", "triggers.*.event.match"),
         *("inputs", "inputs.*", "vars", "outputs", "timeout"),
         *("concurrency", "concurrency.key", "concurrency.limit", "concurrency.on_conflict"),
         *(f"concurrency.on_conflict={value}" for value in ("queue", "skip", "cancel_running")),
@@ -82,7 +83,6 @@ EXECUTED: frozenset[str] = frozenset(
 )
 
 REFUSED: Mapping[str, str] = {
-    "triggers.*.event": "start runs through the API, or by a schedule",
     "subject": "remove it",
     "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
 }

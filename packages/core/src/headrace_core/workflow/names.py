@@ -12,6 +12,7 @@ RUN_FIELDS = ("id", "tenant", "started_at", "scheduled_at")
 RUN_FIELDS_LATER = ("usage",)
 TRIGGER_FIELDS = ("id", "time", "body", "headers", "query")
 SCHEDULE_FIELDS = ("id", "time")
+EVENT_FIELDS = ("id", "time", "body", "topic", "key", "event", "sent_by")
 STEP_TRIGGER_FIELDS = ("id",)
 """What steps know of the trigger; the rest goes through inputs."""
 _NOT_HERE = {
@@ -84,6 +85,9 @@ def mention_problems(mention: Mention, names: Names) -> Iterator[Found]:
 
 def _unknown_root(mention: Mention, names: Names) -> Problem:
     root = mention.root
+    if root == "event" and names.trigger_fields == EVENT_FIELDS:
+        remedy = "a trigger knows it as trigger.body, trigger.topic, trigger.key"
+        return _problem(f"{root!r} is not known here", remedy, mention.offset, root)
     if root in _NOT_HERE:
         return _problem(f"{root!r} is not known here", _NOT_HERE[root], mention.offset, root)
     if root in names.known:
@@ -131,7 +135,8 @@ def _trigger_problems(mention: Mention, names: Names) -> Iterator[Found]:
     name, offset = mention.keys[0], mention.key_offsets[0]
     if name in names.trigger_fields:
         return
-    if name in TRIGGER_FIELDS and names.trigger_fields == STEP_TRIGGER_FIELDS:
+    known_there = (*TRIGGER_FIELDS, *EVENT_FIELDS)
+    if name in known_there and names.trigger_fields == STEP_TRIGGER_FIELDS:
         message = f"trigger.{name} is known only in the trigger's own `with`"
         yield "HR-1303", _problem(message, _NOT_HERE["trigger"], offset, name)
     else:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from headrace_api_gateway.app.events import Subscription
 from headrace_api_gateway.app.receiving import Hook
 from headrace_api_gateway.domain.requests import DEFAULT_LABEL
 from headrace_core.ids import TenantId
@@ -38,6 +39,10 @@ class PostgresTopics:
     async def keep_ms(self, tenant: TenantId, topic: str) -> int:
         statement = STATEMENTS["keep_ms"]
         return await self._pool.fetchval(statement, tenant, topic, EVENT_KEEP_MS)
+
+    async def subscriptions(self, tenant: TenantId, topic: str) -> Sequence[Subscription]:
+        rows = await self._pool.fetch(STATEMENTS["subscriptions"], tenant, topic, DEFAULT_LABEL)
+        return [Subscription(row["version"], row["hash"], row["trigger"]) for row in rows]
 
 
 async def ping(pool: Pool) -> None:

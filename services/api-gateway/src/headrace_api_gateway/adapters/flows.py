@@ -3,7 +3,7 @@
 from headrace_api_gateway.app.ports import Startable
 from headrace_core.errors import Unavailable
 from headrace_core.ids import PlanHash, RunId, TenantId
-from headrace_core.payload import Stored
+from headrace_core.payload import INLINE_BYTES_MAX, Stored
 from headrace_core.workflow.plan import Plan
 from headrace_runtime.blobs import BlobStore
 from headrace_runtime.definitions import Definitions
@@ -15,8 +15,10 @@ class VaultSealer:
         self._vault = vault
         self._blobs = blobs
 
-    async def seal(self, run: RunId, json: bytes) -> Stored:
-        stored = self._vault.seal(run, json)
+    async def seal(
+        self, run: RunId, json: bytes, inline_bytes_max: int = INLINE_BYTES_MAX
+    ) -> Stored:
+        stored = self._vault.seal(run, json, inline_bytes_max)
         if not self._vault.has_pending_blobs:
             return stored
         # Taken without giving way in between: what is pending is this request's own.

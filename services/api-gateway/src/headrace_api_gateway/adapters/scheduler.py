@@ -22,7 +22,7 @@ from headrace_api_gateway.app.ports import (
     Started,
     Taken,
 )
-from headrace_contracts.codec import fill_run_forked
+from headrace_contracts.codec import fill_run_forked, put_event_start
 from headrace_core.errors import (
     Forbidden,
     HeadraceError,
@@ -167,6 +167,8 @@ class Schedulers:
             fingerprint=event.fingerprint,
             client_key=event.client_key,
         )
+        for start in event.starts:
+            put_event_start(message.starts.add(), start)
         command = pb.Command(tenant=event.tenant, actor=event.actor, publish_event=message)
         request = pb.CommandRequest(commands=[command])
         accepted = await self._perform(slot_of_correlation(event.correlation), request)

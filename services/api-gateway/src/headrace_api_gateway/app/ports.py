@@ -6,7 +6,8 @@ from typing import Protocol
 
 from headrace_core.errors import InvalidState
 from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
-from headrace_core.payload import Stored
+from headrace_core.partition.events import EventStart
+from headrace_core.payload import INLINE_BYTES_MAX, Stored
 from headrace_core.run.events import RunForked
 from headrace_core.run.state import RunView
 from headrace_core.run.status import Repair
@@ -75,7 +76,7 @@ class Fork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """`content` is sealed under the event's id."""
+    """`content` is sealed under the event's id; `starts` are the runs that it starts."""
 
     tenant: TenantId
     actor: str
@@ -86,6 +87,7 @@ class Event:
     start_key: bytes
     fingerprint: bytes
     client_key: bool
+    starts: Sequence[EventStart] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +234,9 @@ class KeyStore(Protocol):
 class TenantSealer(Protocol):
     """Seals payloads of one tenant."""
 
-    async def seal(self, run: RunId, json: bytes) -> Stored:
+    async def seal(
+        self, run: RunId, json: bytes, inline_bytes_max: int = INLINE_BYTES_MAX
+    ) -> Stored:
         """What is too large for a record is durable in the blob store when this returns."""
         ...
 

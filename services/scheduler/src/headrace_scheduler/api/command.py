@@ -7,7 +7,7 @@ from dataclasses import replace
 import grpc
 
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
-from headrace_contracts.codec import take_run_forked
+from headrace_contracts.codec import take_event_start, take_run_forked
 from headrace_core.errors import (
     HeadraceError,
     InvalidInput,
@@ -219,6 +219,7 @@ class CommandStreams:
             start_key=m.start_key,
             fingerprint=m.fingerprint,
             key_kept_ms=START_KEY_KEPT_MS if m.client_key else BRIEF_KEY_KEPT_MS,
+            starts=tuple(replace(take_event_start(one), tenant=tenant) for one in m.starts),
         )
 
     async def _schedule(self, m: pb.SetSchedule, tenant: TenantId) -> tuple[int, cmd.Command]:

@@ -15,6 +15,7 @@ from headrace_core.partition.events import (
     ChildEnded,
     ChildStart,
     EventDelivery,
+    EventStart,
     Message,
 )
 from headrace_core.payload import NOTHING, BlobMissingHere
@@ -167,7 +168,7 @@ class Background:
 
     async def _send(self, source: int, target: int, pending: "list[tuple[int, Message]]") -> None:
         for number, message in pending:
-            if isinstance(message, ChildStart):
+            if isinstance(message, ChildStart | EventStart):
                 await self._catalogue.load(message.tenant, message.plan)
             # Without its content the run's decision fails, which parks that run alone.
             with suppress(PayloadError):

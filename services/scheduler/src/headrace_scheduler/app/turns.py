@@ -43,7 +43,7 @@ from headrace_scheduler.domain.decide.schedule import (
     starts_now,
 )
 from headrace_scheduler.domain.decide.signal import signal_run, take_event
-from headrace_scheduler.domain.decide.start_run import known_start, start_run
+from headrace_scheduler.domain.decide.start_run import known_start, start_from_event, start_run
 from headrace_scheduler.domain.decide.stopping import is_stopped
 from headrace_scheduler.domain.decision import PartitionTurn, Reason, Rejection, RunTurn
 
@@ -227,9 +227,11 @@ class Turns:
         if refused is not None:
             return Rejected(incoming, refused, partition.epoch)
         message = command.message
-        if isinstance(message, pev.ChildStart):
+        if isinstance(message, pev.ChildStart | pev.EventStart):
             turn, run = self._new_run(partition, message.run, message.tenant, message.plan, now_ms)
-            self._guarded(turn, lambda: begin_child(turn, command))
+            started = isinstance(message, pev.EventStart)
+            begin = start_from_event if started else begin_child
+            self._guarded(turn, lambda: begin(turn, command))
             partition.runs.add(run)
             return Draft(partition, turn, run, [incoming])
         at_home = AT_HOME.get(type(message))

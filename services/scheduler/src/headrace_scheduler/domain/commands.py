@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
-from headrace_core.partition.events import Message
+from headrace_core.partition.events import EventStart, Message
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import RunForked, StepError, Usage
 from headrace_core.run.status import CancelCause, Repair
@@ -180,7 +180,8 @@ class SignalRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishEvent:
-    """To the home of its correlation. `content` is sealed under the event's id."""
+    """To the home of its correlation. `content` is sealed under the event's id; `starts` are the
+    runs that its triggers start, however often it is sent."""
 
     event: EventId
     tenant: TenantId
@@ -190,6 +191,7 @@ class PublishEvent:
     start_key: bytes
     fingerprint: bytes
     key_kept_ms: int
+    starts: tuple[EventStart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

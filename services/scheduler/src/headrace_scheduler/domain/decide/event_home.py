@@ -47,7 +47,8 @@ def publish_event(turn: PartitionTurn, command: PublishEvent) -> Rejection | Non
     waiters = partition.waiters.get(command.correlation, ())
     live = _live(partition, command, turn.now_ms)
     content_bytes = len(command.content) + KEPT_EVENT_BYTES + sum(one.size_bytes for one in live)
-    all_at_once = content_bytes * len(waiters) <= FORWARDED_BYTES_MAX
+    start_bytes = sum(len(one.input) + KEPT_EVENT_BYTES for one in command.starts)
+    all_at_once = start_bytes + content_bytes * len(waiters) <= FORWARDED_BYTES_MAX
     keep_ms = command.keep_ms if all_at_once else max(command.keep_ms, FORWARDING_MS)
     if keep_ms and (full := _is_full(partition, command, turn.now_ms)) is not None:
         return full
@@ -76,7 +77,10 @@ def publish_event(turn: PartitionTurn, command: PublishEvent) -> Rejection | Non
         turn.now_ms,
         published.expires_at_ms,
     )
-    _forward(turn, command, waiters, [*live, kept], remember=bool(keep_ms))
+    for start in command.starts:
+        turn.send(partition_of(slot_of(start.run), turn.partitions), start)
+    left = FORWARDED_BYTES_MAX - start_bytes
+    _forward(turn, command, waiters, [*live, kept], left=left, remember=bool(keep_ms))
     return None
 
 
@@ -122,10 +126,12 @@ def _forward(
     waiters: Sequence[Waiter],
     events: Sequence[KeptEvent],
     *,
+    left: int | None = None,
     remember: bool = True,
 ) -> None:
-    """To each waiter what it has not been sent, in the order of publication."""
-    left = FORWARDED_BYTES_MAX
+    """To each waiter what it has not been sent, in the order of publication. `left` is what the
+    record still holds."""
+    left = FORWARDED_BYTES_MAX if left is None else left
     for waiter in waiters:
         sent = 0
         for event in events:

@@ -1,10 +1,10 @@
 """Start a run. The same key with the same request leads to the same run."""
 
-from headrace_core.partition.events import StartKeyed
+from headrace_core.partition.events import EventStart, MessageReceived, StartKeyed
 from headrace_core.partition.state import PartitionView, Schedule, StartKey
 from headrace_core.payload import Stored
-from headrace_core.run.events import RunFailed, RunStarted
-from headrace_scheduler.domain.commands import FireSchedule, ForkRun, StartRun
+from headrace_core.run.events import RunFailed, RunStarted, StepError
+from headrace_scheduler.domain.commands import FireSchedule, ForkRun, StartRun, TakeMessage
 from headrace_scheduler.domain.decide.concurrency import open_run
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.effects import EvictRun
@@ -52,7 +52,25 @@ def start_run(turn: RunTurn, command: StartRun) -> None:
     )
 
 
+def start_from_event(turn: RunTurn, command: TakeMessage) -> None:
+    """In the turn that takes the message, so that one event starts it once."""
+    message = command.message
+    assert isinstance(message, EventStart)
+    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
+    _start(
+        turn,
+        trigger=message.trigger,
+        started_by=f"event/{message.event}",
+        sealed_input=message.input,
+        priority=0,
+        version=message.version,
+        scheduled_at_ms=None,
+        error=message.error,
+    )
+
+
 def start_from_schedule(turn: RunTurn, command: FireSchedule, schedule: Schedule) -> None:
+    error = engine_error(turn, "input.invalid", command.fault) if command.fault else None
     _start(
         turn,
         trigger=schedule.trigger,
@@ -61,7 +79,7 @@ def start_from_schedule(turn: RunTurn, command: FireSchedule, schedule: Schedule
         priority=0,
         version=schedule.version,
         scheduled_at_ms=command.firing_ms,
-        fault=command.fault,
+        error=error,
     )
 
 
@@ -78,7 +96,7 @@ def _start(
     priority: int,
     version: int,
     scheduled_at_ms: int | None,
-    fault: str = "",
+    error: StepError | None = None,
 ) -> None:
     timeout_ms = turn.plan.timeout_ms
     timeout_at_ms = turn.now_ms + timeout_ms if timeout_ms is not None else None
@@ -93,9 +111,9 @@ def _start(
         timeout_at_ms=timeout_at_ms,
         scheduled_at_ms=scheduled_at_ms,
     )
-    if fault:
+    if error is not None:
         turn.emit(started)
-        turn.emit(RunFailed(error=engine_error(turn, "input.invalid", fault)))
+        turn.emit(RunFailed(error=error))
         turn.perform(EvictRun(turn.run_id))
         return
     open_run(turn, started)
