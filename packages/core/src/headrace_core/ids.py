@@ -92,6 +92,11 @@ def run_limit_of(tenant: TenantId, flow: str, key: str) -> LimitKey:
     return LimitKey(stable_hash(tenant, "concurrency", flow, key).hex())
 
 
+def rate_limit_of(tenant: TenantId, key: str) -> LimitKey:
+    """Of all steps of a tenant that have the same `rate_limit` key."""
+    return LimitKey(stable_hash(tenant, "rate_limit", key).hex())
+
+
 def slot_of_limit(limit: LimitKey) -> int:
     return int(limit[:8], 16) % SLOTS
 

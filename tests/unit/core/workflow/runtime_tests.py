@@ -21,6 +21,7 @@ DETACHED = "unit/language/test_detached_flows.py"
 SCHEDULES = "simulation/test_schedules.py"
 REPEATS = "unit/language/test_repeats.py"
 GROUPS = "unit/language/test_groups.py"
+RATES = "unit/scheduler/test_rate_limit.py"
 CONCURRENCY = "unit/scheduler/test_concurrency.py"
 WEBHOOKS = "integration/api_gateway/test_webhooks.py"
 TRIGGERED = "unit/scheduler/test_event_triggers.py"
@@ -485,6 +486,15 @@ _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
         "steps.*.group",
         "steps.*.group.*",
         "steps.*.outputs",
+    ),
+    (
+        RATES,
+        "test_no_more_calls_than_the_limit_begin_in_any_time_of_that_length",
+    ): (
+        "steps.*.rate_limit",
+        "steps.*.rate_limit.key",
+        "steps.*.rate_limit.limit",
+        "steps.*.rate_limit.per",
     ),
     (
         CONCURRENCY,

@@ -78,7 +78,6 @@ def test_the_named_run_time_test_exists(path: str) -> None:
 
 SNIPPETS: Mapping[str, str] = {
     "subject": "subject: run.id",
-    "steps.*.rate_limit": "uses: worker.x@1, rate_limit: {key: x, per: 1s, limit: 1}",
 }
 
 

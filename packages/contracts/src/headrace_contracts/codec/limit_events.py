@@ -2,7 +2,7 @@
 
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import partition_events_pb2 as pb
-from headrace_core.ids import LimitKey, RunId, TenantId
+from headrace_core.ids import LimitKey, RunId, StepKey, TenantId
 from headrace_core.partition import events as ev
 from headrace_core.run.status import Admission
 from headrace_core.workflow.firing import OnConflict
@@ -85,3 +85,46 @@ def put_limit_left(to: envelope.PartitionEvent, event: ev.LimitLeft) -> None:
 
 def take_limit_left(m: pb.LimitLeft) -> ev.LimitLeft:
     return ev.LimitLeft(key=LimitKey(m.key), run=RunId(m.run))
+
+
+def put_rate_ask(m: pb.RateAsk, message: ev.RateAsk) -> None:
+    m.key, m.tenant, m.run, m.step = message.key, message.tenant, message.run, message.step
+    m.per_ms, m.limit = message.per_ms, message.limit
+
+
+def take_rate_ask(m: pb.RateAsk) -> ev.RateAsk:
+    return ev.RateAsk(
+        key=LimitKey(m.key),
+        tenant=TenantId(m.tenant),
+        run=RunId(m.run),
+        step=StepKey(m.step),
+        per_ms=m.per_ms,
+        limit=m.limit,
+    )
+
+
+def put_rate_grant(m: pb.RateGrant, message: ev.RateGrant) -> None:
+    m.tenant, m.run, m.step = message.tenant, message.run, message.step
+    m.at_ms = message.at_ms
+
+
+def take_rate_grant(m: pb.RateGrant) -> ev.RateGrant:
+    return ev.RateGrant(
+        tenant=TenantId(m.tenant), run=RunId(m.run), step=StepKey(m.step), at_ms=m.at_ms
+    )
+
+
+def put_rate_granted(to: envelope.PartitionEvent, event: ev.RateGranted) -> None:
+    m = to.rate_granted
+    m.key, m.tenant, m.per_ms = event.key, event.tenant, event.per_ms
+    m.limit, m.at_ms = event.limit, event.at_ms
+
+
+def take_rate_granted(m: pb.RateGranted) -> ev.RateGranted:
+    return ev.RateGranted(
+        key=LimitKey(m.key),
+        tenant=TenantId(m.tenant),
+        per_ms=m.per_ms,
+        limit=m.limit,
+        at_ms=m.at_ms,
+    )

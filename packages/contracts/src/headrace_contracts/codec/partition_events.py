@@ -1,6 +1,7 @@
 """Partition events and messages between runs, to and from protobuf."""
 
-from typing import assert_never
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import partition_events_pb2 as pb
@@ -16,60 +17,15 @@ from headrace_core.workflow.firing import Catchup, Overlap
 
 
 def put_message(to: pb.Message, message: ev.Message) -> None:
-    match message:
-        case ev.ChildStart():
-            _put_child_start(to.child_start, message)
-        case ev.ChildEnded():
-            _put_child_ended(to.child_ended, message)
-        case ev.ChildCancel():
-            to.child_cancel.run, to.child_cancel.tenant = message.run, message.tenant
-        case ev.WaiterJoin():
-            correlated.put_waiter_join(to.waiter_join, message)
-        case ev.WaiterLeave():
-            correlated.put_waiter_leave(to.waiter_leave, message)
-        case ev.EventDelivery():
-            correlated.put_event_delivery(to.event_delivery, message)
-        case ev.EventForward():
-            correlated.put_event_forward(to.event_forward, message)
-        case ev.LimitAsk():
-            limits.put_limit_ask(to.limit_ask, message)
-        case ev.LimitAnswer():
-            limits.put_limit_answer(to.limit_answer, message)
-        case ev.LimitLeave():
-            limits.put_limit_leave(to.limit_leave, message)
-        case ev.EventStart():
-            correlated.put_event_start(to.event_start, message)
-        case _:
-            assert_never(message)
+    name, put, _ = MESSAGES[type(message)]
+    put(getattr(to, name), message)
 
 
 def take_message(message: pb.Message) -> ev.Message:
-    match message.WhichOneof("message"):
-        case "child_start":
-            return _take_child_start(message.child_start)
-        case "child_ended":
-            return _take_child_ended(message.child_ended)
-        case "child_cancel":
-            m = message.child_cancel
-            return ev.ChildCancel(run=RunId(m.run), tenant=TenantId(m.tenant))
-        case "waiter_join":
-            return correlated.take_waiter_join(message.waiter_join)
-        case "waiter_leave":
-            return correlated.take_waiter_leave(message.waiter_leave)
-        case "event_delivery":
-            return correlated.take_event_delivery(message.event_delivery)
-        case "event_forward":
-            return correlated.take_event_forward(message.event_forward)
-        case "limit_ask":
-            return limits.take_limit_ask(message.limit_ask)
-        case "limit_answer":
-            return limits.take_limit_answer(message.limit_answer)
-        case "limit_leave":
-            return limits.take_limit_leave(message.limit_leave)
-        case "event_start":
-            return correlated.take_event_start(message.event_start)
-        case None:
-            raise UnknownEvent("a message between partitions is of a kind unknown here")
+    name = message.WhichOneof("message")
+    if name is None:
+        raise UnknownEvent("a message between partitions is of a kind unknown here")
+    return _TAKE[name](getattr(message, name))
 
 
 def _put_child_start(m: pb.ChildStart, message: ev.ChildStart) -> None:
@@ -112,6 +68,38 @@ def _take_child_ended(m: pb.ChildEnded) -> ev.ChildEnded:
         output=Stored(m.output),
         error=take_error(m.error) if m.HasField("error") else None,
     )
+
+
+def _put_child_cancel(m: pb.ChildCancel, message: ev.ChildCancel) -> None:
+    m.run, m.tenant = message.run, message.tenant
+
+
+def _take_child_cancel(m: pb.ChildCancel) -> ev.ChildCancel:
+    return ev.ChildCancel(run=RunId(m.run), tenant=TenantId(m.tenant))
+
+
+MESSAGES: Mapping[
+    type[ev.Message], tuple[str, Callable[[Any, Any], None], Callable[[Any], Any]]
+] = {
+    ev.ChildStart: ("child_start", _put_child_start, _take_child_start),
+    ev.ChildEnded: ("child_ended", _put_child_ended, _take_child_ended),
+    ev.ChildCancel: ("child_cancel", _put_child_cancel, _take_child_cancel),
+    ev.WaiterJoin: ("waiter_join", correlated.put_waiter_join, correlated.take_waiter_join),
+    ev.WaiterLeave: ("waiter_leave", correlated.put_waiter_leave, correlated.take_waiter_leave),
+    ev.EventDelivery: (
+        "event_delivery",
+        correlated.put_event_delivery,
+        correlated.take_event_delivery,
+    ),
+    ev.EventForward: ("event_forward", correlated.put_event_forward, correlated.take_event_forward),
+    ev.EventStart: ("event_start", correlated.put_event_start, correlated.take_event_start),
+    ev.LimitAsk: ("limit_ask", limits.put_limit_ask, limits.take_limit_ask),
+    ev.LimitAnswer: ("limit_answer", limits.put_limit_answer, limits.take_limit_answer),
+    ev.LimitLeave: ("limit_leave", limits.put_limit_leave, limits.take_limit_leave),
+    ev.RateAsk: ("rate_ask", limits.put_rate_ask, limits.take_rate_ask),
+    ev.RateGrant: ("rate_grant", limits.put_rate_grant, limits.take_rate_grant),
+}
+_TAKE: Mapping[str, Callable[[Any], Any]] = {name: take for name, _, take in MESSAGES.values()}
 
 
 def put_partition_claimed(to: envelope.PartitionEvent, event: ev.PartitionClaimed) -> None:

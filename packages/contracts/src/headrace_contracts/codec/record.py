@@ -153,6 +153,7 @@ PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
     pev.LimitGranted: ("limit_granted", limits.put_limit_granted, limits.take_limit_granted),
     pev.LimitReplaced: ("limit_replaced", limits.put_limit_replaced, limits.take_limit_replaced),
     pev.LimitLeft: ("limit_left", limits.put_limit_left, limits.take_limit_left),
+    pev.RateGranted: ("rate_granted", limits.put_rate_granted, limits.take_rate_granted),
 }
 _PUT_RUN: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in RUN_EVENTS.items()}
 _PUT_PARTITION: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in PARTITION_EVENTS.items()}

@@ -5,7 +5,14 @@ from collections.abc import Iterable
 from headrace.event.v1 import envelope_pb2 as envelope
 from headrace.event.v1 import step_events_pb2 as pb
 from headrace_contracts.codec.run_events import put_error, take_error
-from headrace_core.ids import Correlation, EventId, ExecutorId, RunId, StepKey
+from headrace_core.ids import (
+    Correlation,
+    EventId,
+    ExecutorId,
+    LimitKey,
+    RunId,
+    StepKey,
+)
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
 from headrace_core.run.status import Repair, SkipReason, WaitingKind
@@ -71,6 +78,8 @@ def put_step_waiting(to: envelope.RunEvent, event: ev.StepWaiting) -> None:
         m.child = event.child
     if event.correlation:
         m.correlation = event.correlation
+    if event.limit_key:
+        m.limit_key = event.limit_key
 
 
 def take_step_waiting(m: pb.StepWaiting) -> ev.StepWaiting:
@@ -80,6 +89,7 @@ def take_step_waiting(m: pb.StepWaiting) -> ev.StepWaiting:
         due_ms=m.due_ms if m.HasField("due_ms") else None,
         child=RunId(m.child) if m.child else None,
         correlation=Correlation(m.correlation),
+        limit_key=LimitKey(m.limit_key),
     )
 
 

@@ -10,9 +10,11 @@ from headrace_core.partition import events as ev
 from headrace_core.partition.state import (
     BRIEF_KEY_KEPT_MS,
     KEPT_BYTES_SWEPT_FROM,
+    RATES_SWEPT_FROM,
     KeptEvent,
     Outbox,
     PartitionState,
+    Rate,
     RunLimit,
     Schedule,
     StartKey,
@@ -258,6 +260,24 @@ def _limit_left(partition: PartitionState, event: ev.LimitLeft) -> None:
         del partition.run_limits[event.key]
 
 
+def _rate_granted(partition: PartitionState, event: ev.RateGranted) -> None:
+    rate = partition.rates.get(event.key)
+    if rate is None:
+        if len(partition.rates) >= partition.rates_swept:
+            _sweep_rates(partition)
+        rate = partition.rates[event.key] = Rate(event.tenant, event.per_ms, event.limit)
+    rate.per_ms, rate.limit = event.per_ms, event.limit
+    rate.begins_ms.append(event.at_ms)
+    del rate.begins_ms[: -event.limit]
+
+
+def _sweep_rates(partition: PartitionState) -> None:
+    for key, rate in list(partition.rates.items()):
+        if rate.is_over(partition.time_ms):
+            del partition.rates[key]
+    partition.rates_swept = max(RATES_SWEPT_FROM, 2 * len(partition.rates))
+
+
 APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]] = {
     ev.PartitionClaimed: _claimed,
     ev.StartKeyed: _start_keyed,
@@ -277,4 +297,5 @@ APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]
     ev.LimitGranted: _limit_granted,
     ev.LimitReplaced: _limit_replaced,
     ev.LimitLeft: _limit_left,
+    ev.RateGranted: _rate_granted,
 }

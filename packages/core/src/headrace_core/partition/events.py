@@ -138,6 +138,28 @@ class EventStart:
     error: StepError | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateAsk:
+    """A step asks when it may call: no more than `limit` calls of its key in any `per_ms`."""
+
+    key: LimitKey
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    per_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateGrant:
+    """The step may call from `at_ms` on."""
+
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    at_ms: int
+
+
 Message = (
     ChildStart
     | ChildEnded
@@ -150,6 +172,8 @@ Message = (
     | LimitAnswer
     | LimitLeave
     | EventStart
+    | RateAsk
+    | RateGrant
 )
 
 
@@ -322,6 +346,17 @@ class LimitLeft:
     run: RunId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateGranted:
+    """One more call of the key begins at `at_ms`, which may be later than now."""
+
+    key: LimitKey
+    tenant: TenantId
+    per_ms: int
+    limit: int
+    at_ms: int
+
+
 PartitionEvent = (
     PartitionClaimed
     | StartKeyed
@@ -341,4 +376,5 @@ PartitionEvent = (
     | LimitGranted
     | LimitReplaced
     | LimitLeft
+    | RateGranted
 )

@@ -39,11 +39,14 @@ class PartitionView(Protocol):
     def kept_bytes(self) -> int: ...
     @property
     def run_limits(self) -> Mapping[LimitKey, "RunLimit"]: ...
+    @property
+    def rates(self) -> Mapping[LimitKey, "Rate"]: ...
 
 
 START_KEY_KEPT_MS = 86_400_000
 BRIEF_KEY_KEPT_MS = 60_000
 KEPT_BYTES_SWEPT_FROM = 262_144
+RATES_SWEPT_FROM = 256
 KEPT_EVENT_BYTES = 300
 """What a kept event takes beside its content."""
 
@@ -109,6 +112,20 @@ class RunLimit:
     queue: list[RunId] = field(default_factory=list[RunId])
 
 
+@dataclass(slots=True)
+class Rate:
+    """When the newest calls of a `rate_limit` key begin, at most `limit` of them, oldest first."""
+
+    tenant: TenantId
+    per_ms: int
+    limit: int
+    begins_ms: list[int] = field(default_factory=list[int])
+
+    def is_over(self, now_ms: int) -> bool:
+        """Whether none of them counts any more."""
+        return self.begins_ms[-1] + self.per_ms <= now_ms
+
+
 @dataclass(frozen=True, slots=True)
 class KeptEvent:
     event: EventId
@@ -129,7 +146,8 @@ class PartitionState:
     client that gave none and only have to outlive the gateway's own retries. `inboxes` holds the
     highest number received from each source partition, `scheduled_runs` the open runs that a
     schedule's next firing has to respect. `kept_events` take
-    `kept_bytes`; they are looked through for expired ones when these reach `kept_bytes_swept`."""
+    `kept_bytes`; they are looked through for expired ones when these reach `kept_bytes_swept`, and
+    `rates` for those that are over when there are `rates_swept`."""
 
     partition: int
     time_ms: int = 0
@@ -150,3 +168,5 @@ class PartitionState:
     kept_bytes_swept: int = KEPT_BYTES_SWEPT_FROM
     events_published: int = 0
     run_limits: dict[LimitKey, RunLimit] = field(default_factory=dict[LimitKey, RunLimit])
+    rates: dict[LimitKey, Rate] = field(default_factory=dict[LimitKey, Rate])
+    rates_swept: int = RATES_SWEPT_FROM

@@ -247,6 +247,8 @@ def _step_waiting(run: RunState, event: ev.StepWaiting) -> None:
     step.waiting, step.due_ms, step.child = event.kind, event.due_ms, event.child
     if event.correlation:
         step.correlation = event.correlation
+    if event.limit_key:
+        step.rate_key = event.limit_key
 
 
 def _step_retry_scheduled(run: RunState, event: ev.StepRetryScheduled) -> None:

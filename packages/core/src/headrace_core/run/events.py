@@ -227,13 +227,15 @@ class StepAssigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepWaiting:
-    """`correlation` is where the event is awaited, empty for other kinds."""
+    """`correlation` is where the event is awaited, `limit_key` whose rate is waited for; both are
+    empty for other kinds. A step that waits for its rate has a `due_ms` once that is known."""
 
     step: StepKey
     kind: WaitingKind
     due_ms: int | None = None
     child: RunId | None = None
     correlation: Correlation = Correlation("")
+    limit_key: LimitKey = LimitKey("")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

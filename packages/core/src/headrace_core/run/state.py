@@ -143,6 +143,8 @@ class StepView(Protocol):
     @property
     def correlation(self) -> Correlation: ...
     @property
+    def rate_key(self) -> LimitKey: ...
+    @property
     def event(self) -> EventId: ...
 
 
@@ -292,7 +294,7 @@ class StepState:
     the members of the step's `with` that an operator has edited; `repaired` counts the repairs.
     An `inherited` step ended in the run that this one was forked from.
     `correlation` is where the step awaits or awaited an event, `event` the event or signal that it
-    received."""
+    received. `rate_key` is whose rate its calls go by, once it has asked."""
 
     key: StepKey
     status: StepStatus = StepStatus.PENDING
@@ -327,6 +329,7 @@ class StepState:
     inherited: bool = False
     correlation: Correlation = Correlation("")
     event: EventId = EventId("")
+    rate_key: LimitKey = LimitKey("")
 
 
 @dataclass(slots=True)

@@ -44,6 +44,7 @@ EXECUTED: frozenset[str] = frozenset(
         *("steps.*.when", "steps.*.with", "steps.*.mode", "steps.*.mode=wait"),
         "steps.*.mode=detach",
         "steps.*.cancel_others",
+        *(f"steps.*.rate_limit{part}" for part in ("", ".key", ".per", ".limit")),
         *("steps.*.foreach", "steps.*.foreach.in", "steps.*.foreach.as", "steps.*.foreach.key"),
         *("steps.*.foreach.where", "steps.*.foreach.max_parallel", "steps.*.foreach.tolerate"),
         *("steps.*.foreach.tolerate.failures", "steps.*.foreach.tolerate.percent"),
@@ -84,7 +85,6 @@ EXECUTED: frozenset[str] = frozenset(
 
 REFUSED: Mapping[str, str] = {
     "subject": "remove it",
-    "steps.*.rate_limit": "remove it, or write `max_parallel` for a fan-out",
 }
 """Path to what can be done instead."""
 

@@ -34,6 +34,7 @@ from headrace_scheduler.domain.decide.lose_attempt import (
     lose_attempt,
     miss_heartbeat,
 )
+from headrace_scheduler.domain.decide.rate_limit import give_rate
 from headrace_scheduler.domain.decide.resume_run import resume_run
 from headrace_scheduler.domain.decide.schedule import (
     fire_schedule,
@@ -45,6 +46,7 @@ from headrace_scheduler.domain.decide.schedule import (
 from headrace_scheduler.domain.decide.signal import signal_run, take_event
 from headrace_scheduler.domain.decide.start_run import known_start, start_from_event, start_run
 from headrace_scheduler.domain.decide.stopping import is_stopped
+from headrace_scheduler.domain.decide.take_rate import take_rate
 from headrace_scheduler.domain.decision import PartitionTurn, Reason, Rejection, RunTurn
 
 _NO_RUN = Rejection(Reason.NOT_FOUND, "no open run has this id: it has ended, or never began")
@@ -86,6 +88,7 @@ AT_HOME: Mapping[type[pev.Message], Callable[[PartitionTurn, cmd.TakeMessage], N
     pev.EventForward: go_on_forwarding,
     pev.LimitAsk: ask_limit,
     pev.LimitLeave: leave_limit,
+    pev.RateAsk: give_rate,
 }
 """Messages to a partition itself: they touch no run."""
 
@@ -241,7 +244,7 @@ class Turns:
             home.commit()
             return Draft(partition, home, None, [incoming])
         assert not isinstance(message, pev.WaiterJoin | pev.WaiterLeave | pev.EventForward)
-        assert not isinstance(message, pev.LimitAsk | pev.LimitLeave)
+        assert not isinstance(message, pev.LimitAsk | pev.LimitLeave | pev.RateAsk)
         target = message.parent.run if isinstance(message, pev.ChildEnded) else message.run
         known = partition.runs.get(target)
         if known is None:
@@ -254,6 +257,8 @@ class Turns:
             self._guarded(turn, lambda: take_event(turn, command))
         elif isinstance(message, pev.LimitAnswer):
             self._guarded(turn, lambda: take_admission(turn, command))
+        elif isinstance(message, pev.RateGrant):
+            self._guarded(turn, lambda: take_rate(turn, command))
         else:
             self._guarded(turn, lambda: self._cancel_child(turn, command))
         return Draft(partition, turn, known, [incoming])

@@ -11,7 +11,7 @@ from headrace_core.workflow.plan import Plan, PlanStep, UsesKind
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.end_step import step_deadline
 from headrace_scheduler.domain.decide.escalation import next_escalation_ms
-from headrace_scheduler.domain.decide.start_action import action_of, child_of, lane_of
+from headrace_scheduler.domain.decide.start_action import action_of, child_of, has_to_ask, lane_of
 from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS
 from headrace_scheduler.domain.effects import (
     ArmSchedule,
@@ -67,6 +67,8 @@ def _effects_of_step(run: RunView, step: PlanStep, state: StepView) -> Iterator[
     if state.status is StepStatus.READY and state.fan_out is None and not step.inline:
         if run.cancel is not None:
             yield CloseRow(run.run_id, state.key, state.attempt, state.fallback)
+            return
+        if has_to_ask(step, state):
             return
         action = action_of(step, state)
         if action.kind is UsesKind.FLOW:

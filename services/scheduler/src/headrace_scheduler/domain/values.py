@@ -18,6 +18,7 @@ from headrace_core.ids import (
     correlation_of,
     enclosing_items,
     item_of,
+    rate_limit_of,
     run_limit_of,
     wholes_of,
 )
@@ -35,7 +36,7 @@ from headrace_core.workflow.expression import (
     evaluate_bool,
     render,
 )
-from headrace_core.workflow.plan import Escalation, EventWait, Plan, PlanStep
+from headrace_core.workflow.plan import Escalation, EventWait, Plan, PlanStep, RateLimit
 from headrace_core.workflow.references import References, StepReference
 from headrace_core.workflow.template import JsonValue, without_members
 from headrace_core.workflow.values import (
@@ -271,6 +272,20 @@ def concurrency_key(
         message = f"`concurrency.key` gave {json.dumps(key)[:80]}, which is no key"
         return LimitKey(""), engine_error(turn, "expr.error", message)
     return run_limit_of(turn.tenant, started.flow, text), None
+
+
+def rate_limit_key(
+    turn: RunTurn, limit: RateLimit, step_key: StepKey
+) -> tuple[LimitKey, StepError | None]:
+    """Whose rate the step's calls go by; a key that is no text is its JSON."""
+    key = render(limit.key, _names(turn, limit.key.references, step_key))
+    if isinstance(key, ExprError):
+        return LimitKey(""), _expr_error(turn, key)
+    text = _key_text(key)
+    if text is None:
+        message = f"`rate_limit.key` gave {json.dumps(key)[:80]}, which is no key"
+        return LimitKey(""), engine_error(turn, "expr.error", message)
+    return rate_limit_of(turn.tenant, text), None
 
 
 def _key_text(key: JsonValue) -> str | None:

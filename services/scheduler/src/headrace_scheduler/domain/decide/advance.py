@@ -37,6 +37,7 @@ from headrace_scheduler.domain.decide.fan_out import go_on_after_item
 from headrace_scheduler.domain.decide.group import end_if_decided
 from headrace_scheduler.domain.decide.open_step import open_part, open_step
 from headrace_scheduler.domain.decide.repeat import go_on_if_ended
+from headrace_scheduler.domain.decide.start_action import has_to_ask
 from headrace_scheduler.domain.decide.stopping import (
     has_parts,
     may_start,
@@ -101,9 +102,11 @@ def resume(turn: RunTurn) -> None:
 def _look_again(turn: RunTurn, state: StepView) -> None:
     if has_parts(state):
         _look_at_whole(turn, state.key)
-    elif state.status is StepStatus.READY and turn.plan.step_at(state.key).inline:
-        # A payload was not at hand when it began.
-        turn.begun.append(state.key)
+    elif state.status is StepStatus.READY:
+        step = turn.plan.step_at(state.key)
+        if step.inline or has_to_ask(step, state):
+            # A payload was not at hand when it began.
+            turn.begun.append(state.key)
 
 
 def _is_parked(run: RunView) -> bool:

@@ -43,8 +43,9 @@ def refill(turn: RunTurn, step: PlanStep, key: StepKey) -> None:
         return
     first = fan_out.cursor
     turn.emit(ItemsRefilled(step=key, first=first, count=count))
+    calls = step.kind is StepKind.USES and step.repeat is None and step.rate_limit is None
     for index in range(first, first + count):
-        if step.kind is StepKind.USES and step.repeat is None:
+        if calls:
             start_action(turn, step, item_key(key, index))
         else:
             turn.begun.append(item_key(key, index))

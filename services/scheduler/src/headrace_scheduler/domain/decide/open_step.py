@@ -34,6 +34,7 @@ from headrace_scheduler.domain.values import (
     choose_port,
     condition_holds,
     failure_message,
+    rate_limit_key,
     seal_template,
     wake_time,
 )
@@ -89,8 +90,7 @@ def _open_kind(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None)
     """Without `edges` it is an item or a pass, which is ready already."""
     match step.kind:
         case StepKind.USES:
-            _ready(turn, key, edges)
-            start_action(turn, step, key)
+            _open_call(turn, step, key, edges)
         case StepKind.SET:
             _open_set(turn, step, key, edges)
         case StepKind.SWITCH:
@@ -111,6 +111,17 @@ def _open_kind(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None)
 def _ready(turn: RunTurn, key: StepKey, edges: Edges | None) -> None:
     if edges is not None:
         turn.emit(StepReady(step=key, edges=edges))
+
+
+def _open_call(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:
+    rate_key = None
+    if step.rate_limit is not None:
+        rate_key, error = rate_limit_key(turn, step.rate_limit, key)
+        if error is not None:
+            open_failed(turn, step, key, edges, error)
+            return
+    _ready(turn, key, edges)
+    start_action(turn, step, key, rate_key)
 
 
 def _open_set(turn: RunTurn, step: PlanStep, key: StepKey, edges: Edges | None) -> None:

@@ -20,7 +20,7 @@ def begin_pass(turn: RunTurn, key: StepKey, number: int) -> None:
     """`key` is the repeated step, or an item of it where it is a fan-out too."""
     turn.emit(PassStarted(step=key, number=number))
     started, step = pass_key(key, number), turn.plan.step_at(key)
-    if step.kind is StepKind.USES:
+    if step.kind is StepKind.USES and step.rate_limit is None:
         start_action(turn, step, started)
     else:
         turn.begun.append(started)

@@ -1,11 +1,12 @@
 """A ready step's action: queued for an executor, or a sub-flow to be prepared."""
 
-from headrace_core.ids import DAY_MS, RunId, StepKey, child_run_id
+from headrace_core.ids import DAY_MS, LimitKey, RunId, StepKey, child_run_id
 from headrace_core.lanes import SHARED_LANE, worker_lane
 from headrace_core.run.state import StepView
 from headrace_core.workflow.plan import Action, PlanStep, UsesKind
 from headrace_core.workflow.resolution import WORKER_PREFIX
 from headrace_scheduler.domain.commands import TimerKind
+from headrace_scheduler.domain.decide.rate_limit import ask_rate
 from headrace_scheduler.domain.decision import RunTurn
 from headrace_scheduler.domain.effects import EnqueueStep, PrepareChild, SetTimer
 
@@ -13,7 +14,22 @@ _ENTRY_ORDINALS = 1_000
 _REPAIR_ORDINALS = 100_000
 
 
-def start_action(turn: RunTurn, step: PlanStep, key: StepKey) -> None:
+def start_action(
+    turn: RunTurn, step: PlanStep, key: StepKey, rate_key: LimitKey | None = None
+) -> None:
+    """`rate_key` is that of a step with a rate limit that has not asked before."""
+    state = turn.run.steps[key]
+    if step.rate_limit is None:
+        call(turn, step, key)
+    else:
+        ask_rate(turn, step.rate_limit, key, rate_key or state.rate_key)
+    if step.deadline_ms is not None and not state.attempt:
+        due_ms = state.first_ready_ms + step.deadline_ms
+        turn.perform(SetTimer(due_ms, turn.run_id, key, TimerKind.STEP_DEADLINE))
+
+
+def call(turn: RunTurn, step: PlanStep, key: StepKey) -> None:
+    """Nothing is waited for but an executor."""
     state = turn.run.steps[key]
     action = action_of(step, state)
     if action.kind is UsesKind.FLOW:
@@ -21,9 +37,11 @@ def start_action(turn: RunTurn, step: PlanStep, key: StepKey) -> None:
     else:
         priority = step.priority + turn.run.priority
         turn.perform(EnqueueStep(turn.run_id, key, lane_of(turn.tenant, action), priority))
-    if step.deadline_ms is not None and not state.attempt:
-        due_ms = state.first_ready_ms + step.deadline_ms
-        turn.perform(SetTimer(due_ms, turn.run_id, key, TimerKind.STEP_DEADLINE))
+
+
+def has_to_ask(step: PlanStep, state: StepView) -> bool:
+    """Whether a ready step has not asked yet when it may call: its key was not at hand."""
+    return step.rate_limit is not None and not state.rate_key
 
 
 def action_of(step: PlanStep, state: StepView) -> Action:
