@@ -66,6 +66,15 @@ class OneTenant:
     async def of_tenants(self, tenants: Sequence[TenantId], above_id: int = 0) -> Sequence[DataKey]:
         return [DataKey(1, TENANT, month_of(SystemClock().now_ms()), self.secret)]
 
+    async def of_ids(self, tenant: TenantId, ids: Sequence[int]) -> Sequence[DataKey]:
+        return []
+
+    async def erased_of(self, ids: Sequence[int]) -> Sequence[int]:
+        return []
+
+    async def ensure_subject(self, tenant: TenantId, subject: str, now_ms: int) -> int:
+        raise NotImplementedError("nobody's personal data are measured")
+
 
 @dataclass(frozen=True, slots=True)
 class OnePlan:
@@ -82,6 +91,9 @@ class OnePlan:
 
     def vault(self, tenant: TenantId) -> Vault:
         return self.keyring.vault(tenant)
+
+    async def subject_key(self, tenant: TenantId, subject: str) -> int:
+        return await self.keyring.subject_key(tenant, subject)
 
     async def version(self, tenant: TenantId, plan: PlanHash) -> int:
         return 1

@@ -30,6 +30,7 @@ from headrace_core.run.freeze import freeze_partition, thaw_partition
 from headrace_core.run.state import RunState
 from headrace_core.run.status import RUN_TERMINAL
 from headrace_core.workflow.plan import Plan, TriggerKind
+from headrace_core.workflow.subject import subject_of
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.turns import Draft, PayloadNeeded, Rejected, Turns
@@ -70,13 +71,16 @@ class Partitions:
 
     def start(self, plan: Plan, fields: Any = None, slot: int = 0) -> RunId:
         run = run_id(slot, self.now_ms // DAY_MS, self._draw())
+        subject = subject_of(plan, fields or {})
+        assert isinstance(subject, str), subject
+        vault = self.vault.under(self.vault.subject_key(subject) if subject else 0)
         command = cmd.StartRun(
             run=run,
             tenant=TENANT,
             flow=plan.flow,
             version=1,
             plan=plan.hash,
-            input=self.vault.seal(run, json.dumps(fields or {}).encode()),
+            input=vault.seal(run, json.dumps(fields or {}).encode()),
             trigger="api",
             started_by="test",
             start_key=stable_hash(run),

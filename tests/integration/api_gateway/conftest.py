@@ -104,10 +104,11 @@ class Gateway:
         root_key = keys.load_root_key(self.home / "root.key")
         blobs = LocalBlobs(self.home / "blobs")
         keyring = Keyring(keys.DataKeys(pool, root_key), blobs, SystemClock())
-        vault = await keyring.ready(TenantId(tenant))
-        opened = await vault.fetch(RunId(run), Stored(stored))
-        await pool.close()
-        return opened
+        try:
+            vault = await keyring.ready(TenantId(tenant))
+            return await vault.fetch(RunId(run), Stored(stored))
+        finally:
+            await pool.close()
 
     async def close(self) -> None:
         await asyncio.gather(*(client.aclose() for client in self._clients))

@@ -19,11 +19,10 @@ steps:
 REFUSED = """\
 flow: v1
 name: early
-subject: run.tenant
 steps:
   first:
     uses: data.echo@1
-    with: {value: 1}
+    with: {value: "${{ run.usage }}"}
 """
 OFTEN = """\
 flow: v1
@@ -66,12 +65,12 @@ async def test_every_fault_has_its_place_and_the_text_of_a_compiler(gateway: Gat
     assert len(problem["faults"]) == 2
 
 
-async def test_a_keyword_that_is_not_executed_is_refused_by_its_name(gateway: Gateway) -> None:
+async def test_what_is_not_executed_is_refused_by_its_name(gateway: Gateway) -> None:
     client = await gateway.tenant()
     answer = await client.post("/v1/workflows", content=REFUSED, headers=YAML)
     assert answer.status_code == 422
     fault = answer.json()["diagnostics"][0]
-    assert fault["code"] == "HR-1901" and "subject" in fault["message"]
+    assert fault["code"] == "HR-1901" and "run.usage" in fault["message"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 """Data keys in their schema: made once a month, wrapped, erased for good."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from asyncpg import InsufficientPrivilegeError
 
 from headrace_core.errors import KeyErased, SetupError
 from headrace_core.ids import TenantId
@@ -109,3 +111,62 @@ async def test_a_key_of_another_root_stops_the_service_with_a_reason(
     wrong = Keyring(DataKeys(pool, RootKey(bytes(32))), LocalBlobs(tmp_path), MovableClock())
     with pytest.raises(SetupError, match="'acme' for 2025-11"):
         await wrong.ready(ACME)
+
+
+async def test_a_data_subject_has_one_key_until_it_is_erased_and_then_another(pool: Pool) -> None:
+    keys = DataKeys(pool, ROOT)
+    month = await keys.ensure(ACME, NOVEMBER_MS)
+    made = await asyncio.gather(*(keys.ensure_subject(ACME, "ada", NOVEMBER_MS) for _ in range(8)))
+    assert len(set(made)) == 1 and made[0] not in {month, month + 1}
+    assert await keys.ensure_subject(ACME, "bob", NOVEMBER_MS) != made[0]
+    assert await keys.ensure_subject(OTHER, "ada", NOVEMBER_MS) != made[0]
+    assert [key.id for key in await keys.of_tenants([ACME])] == [month, month + 1]
+    (key,) = await keys.of_ids(ACME, made[:1])
+    assert key.secret is not None and await keys.of_ids(OTHER, made[:1]) == []
+    erased = await keys.erase_subject(ACME, "ada", "key:boss")
+    assert erased is not None and (erased.key, erased.erased_by) == (made[0], "key:boss")
+    assert await keys.erase_subject(ACME, "ada", "key:boss") is None
+    assert await keys.erased_of([*made[:1], month]) == made[:1]
+    again = await keys.ensure_subject(ACME, "ada", NOVEMBER_MS)
+    known = [(one.key, one.erased_ms) for one in await keys.subjects(ACME, subject="ada")]
+    assert known == [(made[0], erased.erased_ms), (again, None)]
+    assert len(await keys.subjects(ACME)) == 3
+
+
+async def test_erasing_a_month_leaves_the_data_subjects_of_that_month(pool: Pool) -> None:
+    keys = DataKeys(pool, ROOT)
+    await keys.ensure(ACME, NOVEMBER_MS)
+    ada = await keys.ensure_subject(ACME, "ada", NOVEMBER_MS)
+    await keys.erase(ACME, "2025-01", "2025-12")
+    (key,) = await keys.of_ids(ACME, [ada])
+    assert key.secret is not None
+
+
+async def test_the_table_does_not_tell_who_a_data_subject_is(pool: Pool) -> None:
+    keys = DataKeys(pool, ROOT)
+    await keys.ensure_subject(ACME, "ada@example.com", NOVEMBER_MS)
+    dumped = str(await pool.fetch("select t::text from headrace_keys.data_key t"))
+    assert "ada" not in dumped
+    assert hashlib.sha256(b"ada@example.com").hexdigest() not in dumped
+    other = RootKey(bytes(32)).subject_digest(ACME, "ada@example.com")
+    assert ROOT.subject_digest(ACME, "ada@example.com") != other
+
+
+async def test_who_may_only_read_keys_may_add_a_data_subject_s_and_change_nothing(
+    pool: Pool,
+) -> None:
+    async with pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        for statement in (
+            "create role keys_reader",
+            "grant usage on schema headrace_keys to keys_reader",
+            "grant select on all tables in schema headrace_keys to keys_reader",
+            "set local role keys_reader",
+        ):
+            await connection.execute(statement)
+        add = "select headrace_keys.add_subject_key('acme', '2025-11', $1, 'wrapped')"
+        assert await connection.fetchval(add, bytes(32)) is not None
+        with pytest.raises(InsufficientPrivilegeError):
+            await connection.execute("update headrace_keys.data_key set wrapped = null")
+        await transaction.rollback()

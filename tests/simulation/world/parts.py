@@ -42,6 +42,9 @@ class SimCatalogue:
     def vault(self, tenant: TenantId) -> Vault:
         return self._vault
 
+    async def subject_key(self, tenant: TenantId, subject: str) -> int:
+        return self._vault.subject_key(subject)
+
     async def version(self, tenant: TenantId, plan: PlanHash) -> int:
         return 1
 

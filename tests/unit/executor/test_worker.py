@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headrace_core.ids import PlanHash, TenantId
-from headrace_core.payload import NOTHING
+from headrace_core.payload import NOTHING, subject_key_of
 from headrace_core.run.events import StepError
 from headrace_core.workflow.plan import Foreach, Plan, PlanStep
 from headrace_core.workflow.plan_parts import Action, Effect, Fallback, Idempotency
@@ -18,7 +18,7 @@ from headrace_runtime.delivery.effect_rules import RowStatus
 from headrace_worker.messages import ItemInput, Outcome, Result, StepInput, Task
 from tests.support.attempts import Bench, action, attempt, bench, succeeded, task
 from tests.support.run_harness import plan_of, step
-from tests.support.tenant_keys import OTHER_RUN, RUN
+from tests.support.tenant_keys import ACME, OTHER_RUN, RUN
 
 WRITE = action("test.write", Effect.WRITE)
 KEYED = action("test.keyed", Effect.WRITE, Idempotency.HEADER)
@@ -198,6 +198,31 @@ async def test_an_erased_key_makes_the_input_erased(tmp_path: Path) -> None:
     result = run_now(made, of)
     assert result.error is not None and result.error.type == "input.erased"
     assert result.error.message == NOTHING, "there is no key to seal a message with"
+
+
+async def test_what_an_attempt_says_is_sealed_under_the_run_s_data_subject_s_key(
+    tmp_path: Path,
+) -> None:
+    made = await bench(PLAN, tmp_path)
+    key = await made.keyring.subject_key(ACME, "ada")
+    of = after(made, "text", "copy")._replace(subject_key=key)
+    assert subject_key_of(run_now(made, of).output) == key
+    elsewhere = await bench(PLAN, tmp_path / "elsewhere")
+    elsewhere.keys.subjects = made.keys.subjects
+    assert elsewhere.worker.run_now(of) is None, "the key is not at hand"
+    slow = await elsewhere.worker.run(Running.of(of))
+    assert subject_key_of(slow.output) == key
+
+
+async def test_an_attempt_whose_data_subject_is_erased_calls_nothing(tmp_path: Path) -> None:
+    made = await bench(PLAN, tmp_path)
+    key = await made.keyring.subject_key(ACME, "ada")
+    made.keys.erase_subject(ACME, "ada")
+    await made.keyring.refresh_subjects()
+    of = task(attempt("keyed", 1), PLAN)._replace(subject_key=key)
+    result = await made.worker.run(Running.of(of))
+    assert result.error is not None and result.error.type == "input.erased"
+    assert made.operation.calls == []
 
 
 async def test_what_is_not_at_hand_takes_the_slow_way(tmp_path: Path) -> None:

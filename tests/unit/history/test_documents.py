@@ -294,6 +294,9 @@ def test_payloads_that_cannot_be_opened_say_why() -> None:
         def seal(self, run: RunId, json: bytes) -> Stored:
             return Stored(json)
 
+        def under(self, subject_key: int) -> Vault:
+            return self
+
     vault: Vault = ErasedVault()
     payloads = Payloads(RUN, vault)
     assert "$erased" in json.dumps(payloads.show(Stored(b"erased")))
@@ -333,6 +336,9 @@ def test_every_event_becomes_json_with_its_number(seed: int) -> None:
 
         def seal(self, run: RunId, json: bytes) -> Stored:
             return Stored(json)
+
+        def under(self, subject_key: int) -> Vault:
+            return self
 
     payloads = Payloads(RUN, Open())
     texts = [

@@ -25,6 +25,15 @@ class LostDatabase:
         self.back.set()
         return []
 
+    async def of_ids(self, tenant: TenantId, ids: Sequence[int]) -> Sequence[DataKey]:
+        raise NotImplementedError
+
+    async def erased_of(self, ids: Sequence[int]) -> Sequence[int]:
+        raise NotImplementedError
+
+    async def ensure_subject(self, tenant: TenantId, subject: str, now_ms: int) -> int:
+        raise NotImplementedError
+
 
 async def test_a_database_that_is_away_does_not_end_the_loop(tmp_path: Path) -> None:
     database = LostDatabase()

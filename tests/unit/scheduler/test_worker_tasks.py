@@ -57,6 +57,9 @@ class SlowCatalogue:
     def vault(self, tenant: TenantId) -> PlainVault:
         return self.of_vault
 
+    async def subject_key(self, tenant: TenantId, subject: str) -> int:
+        return self.of_vault.subject_key(subject)
+
     async def version(self, tenant: TenantId, plan: PlanHash) -> int:
         return 1
 

@@ -16,6 +16,7 @@ from headrace_cli import (
     replay,
     runs,
     start,
+    subjects,
     tenant_secrets,
     tenants,
     up_command,
@@ -86,6 +87,7 @@ def _register() -> None:
     app.add_typer(tenants.tenants, name="tenants", rich_help_panel=administer)
     app.add_typer(tenants.keys, name="keys", rich_help_panel=administer)
     app.add_typer(tenant_secrets.secrets, name="secrets", rich_help_panel=administer)
+    app.add_typer(subjects.subjects, name="subjects", rich_help_panel=administer)
     app.add_typer(egress.egress, name="egress", rich_help_panel=administer)
 
 

@@ -51,6 +51,9 @@ class ExportVault:
     def seal(self, run: RunId, json: bytes) -> Stored:
         raise NotImplementedError("an export is only read")
 
+    def under(self, subject_key: int) -> "ExportVault":
+        return self
+
     def _open(self, key: bytes, owner: str, stored: Stored) -> bytes:
         header = stored[:HEADER_BYTES]
         associated = f"{self.tenant}\0{owner}".encode() + header

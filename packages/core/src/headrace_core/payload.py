@@ -17,6 +17,8 @@ NOTHING = Stored(b"")
 SEALED = 0x01
 COMPRESSED = 0x02
 REFERENCE = 0x04
+OF_SUBJECT = 0x08
+"""Sealed under a data subject's own key, which can be erased by itself."""
 HEADER_BYTES = 5
 INLINE_BYTES_MAX = 65_536
 """Larger JSON goes to the blob store and the payload becomes a reference to it."""
@@ -46,6 +48,14 @@ class Vault(Protocol):
 
     def seal(self, run: RunId, json: bytes) -> Stored: ...
 
+    def under(self, subject_key: int) -> "Vault":
+        """The same vault, but what it seals is sealed under this data subject's key; 0 is none.
+
+        Raises BlobMissingHere while the key is not at hand; `seal` raises KeyErased when it is
+        gone.
+        """
+        ...
+
 
 def is_reference(stored: Stored) -> bool:
     return bool(stored) and bool(stored[0] & REFERENCE)
@@ -53,3 +63,16 @@ def is_reference(stored: Stored) -> bool:
 
 def key_id_of(stored: Stored) -> int:
     return int.from_bytes(stored[1:HEADER_BYTES])
+
+
+def subject_key_of(stored: Stored) -> int:
+    """The data subject's key that this payload is sealed under; 0 where it is the tenant's.
+
+    Of a run that is its input's: everything of the run is sealed under the same.
+    """
+    return key_id_of(stored) if stored and stored[0] & OF_SUBJECT else 0
+
+
+def key_mark(subject_key: int) -> Stored:
+    """A header without content: stands for the key where only that has to be brought to hand."""
+    return Stored(bytes((SEALED | OF_SUBJECT,)) + subject_key.to_bytes(4))

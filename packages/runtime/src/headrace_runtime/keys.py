@@ -1,5 +1,8 @@
-"""Payload keys: the root key's file, and each tenant's monthly data keys wrapped by it."""
+"""Payload keys: the root key's file, and the data keys that it wraps: each tenant's of the month,
+and those of data subjects, which can be erased one by one.
+"""
 
+import hmac
 import os
 import secrets
 from collections.abc import Sequence
@@ -8,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import asyncpg
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -50,6 +54,11 @@ class RootKey:
     def derive(self, purpose: str) -> bytes:
         """A key of its own for each purpose (HKDF-SHA256, RFC 5869): none tells of another."""
         return HKDF(SHA256(), KEY_BYTES, None, f"headrace/{purpose}".encode()).derive(self._secret)
+
+    def subject_digest(self, tenant: TenantId, subject: str) -> bytes:
+        """What stands for a data subject where keys are stored: of no use to whoever guesses."""
+        key = self.derive("subject")
+        return hmac.digest(key, f"{tenant}\0{subject}".encode(), "sha256")
 
     def wrap(self, tenant: TenantId, month: str, key: bytes) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
@@ -128,6 +137,18 @@ class DataKey:
         return f"DataKey({self.id}, {self.tenant!r}, {self.month!r})"
 
 
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A data subject that a tenant has had a key for. `digest` stands for it; times are epoch
+    milliseconds, `erased_ms` None while the key exists."""
+
+    key: int
+    digest: str
+    created_ms: int
+    erased_ms: int | None
+    erased_by: str
+
+
 class DataKeys:
     """The rows of schema `headrace_keys`."""
 
@@ -150,23 +171,60 @@ class DataKeys:
         Raises SetupError when the root key does not open one.
         """
         rows = await self._pool.fetch(STATEMENTS["of_tenants"], list(tenants), above_id)
-        return [
-            DataKey(
-                row["id"],
-                row["tenant"],
-                row["month"],
-                None
-                if row["wrapped"] is None
-                else self._root_key.unwrap(row["tenant"], row["month"], row["wrapped"]),
-            )
-            for row in rows
-        ]
+        return [self._unwrapped(row) for row in rows]
 
     async def erase(self, tenant: TenantId, first_month: str, last_month: str) -> Sequence[int]:
         """Destroy keys for ever; the ids destroyed. What they sealed cannot be opened again,
         from backups of the log neither; a backup of this table must be destroyed too."""
         rows = await self._pool.fetch(STATEMENTS["erase"], tenant, first_month, last_month)
         return [row["id"] for row in rows]
+
+    async def of_ids(self, tenant: TenantId, ids: Sequence[int]) -> Sequence[DataKey]:
+        """Those keys of this tenant, whatever they are for. Raises SetupError."""
+        rows = await self._pool.fetch(STATEMENTS["of_ids"], tenant, list(ids))
+        return [self._unwrapped(row) for row in rows]
+
+    async def erased_of(self, ids: Sequence[int]) -> Sequence[int]:
+        """Which of these were erased."""
+        rows = await self._pool.fetch(STATEMENTS["erased_of"], list(ids))
+        return [row["id"] for row in rows]
+
+    async def ensure_subject(self, tenant: TenantId, subject: str, now_ms: int) -> int:
+        """The id of this data subject's key, which is made unless it is there. One who comes back
+        after an erasure gets another key."""
+        digest = self._root_key.subject_digest(tenant, subject)
+        while True:
+            found = await self._pool.fetchval(STATEMENTS["of_subject"], tenant, digest)
+            if found is None:
+                month = month_of(now_ms)
+                wrapped = self._root_key.wrap(tenant, month, secrets.token_bytes(KEY_BYTES))
+                found = await self._pool.fetchval(
+                    STATEMENTS["add_subject"], tenant, month, digest, wrapped
+                )
+            if found is not None:
+                assert isinstance(found, int)
+                return found
+            # Somebody else was faster.
+
+    async def subjects(
+        self, tenant: TenantId, *, subject: str = "", above_id: int = 0, limit: int = 100
+    ) -> Sequence[Subject]:
+        """In order of their keys; those of one data subject if it is named."""
+        digest = self._root_key.subject_digest(tenant, subject) if subject else None
+        rows = await self._pool.fetch(STATEMENTS["subjects"], tenant, above_id, digest, limit)
+        return [_subject(row) for row in rows]
+
+    async def erase_subject(self, tenant: TenantId, subject: str, by: str) -> Subject | None:
+        """Destroy this data subject's key for ever; None if there is none. As with `erase`, a
+        backup of this table must be destroyed too."""
+        digest = self._root_key.subject_digest(tenant, subject)
+        row = await self._pool.fetchrow(STATEMENTS["erase_subject"], tenant, digest, by)
+        return None if row is None else _subject(row)
+
+    def _unwrapped(self, row: asyncpg.Record) -> DataKey:
+        tenant, month, wrapped = row["tenant"], row["month"], row["wrapped"]
+        secret = None if wrapped is None else self._root_key.unwrap(tenant, month, wrapped)
+        return DataKey(row["id"], tenant, month, secret)
 
     async def _ensure_month(self, tenant: TenantId, month: str) -> int:
         found = await self._pool.fetchval(STATEMENTS["usable"], tenant, month)
@@ -178,6 +236,17 @@ class DataKeys:
             found = await self._pool.fetchval(STATEMENTS["usable"], tenant, month)
         assert isinstance(found, int), "erased in the moment it was made"
         return found
+
+
+def _subject(row: asyncpg.Record) -> Subject:
+    erased = row["erased"]
+    return Subject(
+        key=row["id"],
+        digest=row["subject"].hex(),
+        created_ms=int(row["created"].timestamp() * 1_000),
+        erased_ms=None if erased is None else int(erased.timestamp() * 1_000),
+        erased_by=row["erased_by"],
+    )
 
 
 def _owner(tenant: TenantId, month: str) -> bytes:

@@ -1,4 +1,5 @@
-"""Sealed payloads: a key per run, derived from the tenant's data key of the month.
+"""Sealed payloads: a key per run, derived from the tenant's data key of the month, or from the
+data subject's where the run has one.
 
 Stored bytes are header (flags, key id), nonce, AES-256-GCM ciphertext with its tag. The key is
 HMAC-SHA256(data key, run id); associated data are tenant, NUL, run id and the header, so that
@@ -10,9 +11,9 @@ fewer than 2^32 payloads.
 import asyncio
 import hmac
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Container, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Protocol
 
@@ -28,12 +29,15 @@ from headrace_core.payload import (
     HEADER_BYTES,
     INLINE_BYTES_MAX,
     NOTHING,
+    OF_SUBJECT,
     REFERENCE,
     SEALED,
     BlobMissingHere,
     Stored,
     is_reference,
     key_id_of,
+    key_mark,
+    subject_key_of,
 )
 from headrace_runtime.blobs import BlobStore
 from headrace_runtime.clock import Clock
@@ -52,6 +56,9 @@ COMPRESSION_LEVEL = 1
 CONTENT_BYTES_MAX = 256 * 1024 * 1024
 RUN_KEYS_MAX = 16_384
 TENANTS_MAX = 10_000
+SUBJECTS_FRESH_S = 2.0
+SUBJECT_KEYS_MAX = 16_384
+"""Of one tenant in one process; another one is read again when it is asked for."""
 
 
 class KeySource(Protocol):
@@ -60,6 +67,12 @@ class KeySource(Protocol):
     async def of_tenants(
         self, tenants: Sequence[TenantId], above_id: int = 0
     ) -> Sequence[DataKey]: ...
+
+    async def of_ids(self, tenant: TenantId, ids: Sequence[int]) -> Sequence[DataKey]: ...
+
+    async def erased_of(self, ids: Sequence[int]) -> Sequence[int]: ...
+
+    async def ensure_subject(self, tenant: TenantId, subject: str, now_ms: int) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +140,14 @@ class TenantVault:
         derive: Derive,
         contents: Contents,
         blobs: BlobStore,
-        refresh: Callable[[TenantId], Awaitable[None]],
+        load: Callable[[TenantId, int], Awaitable[None]],
     ) -> None:
         self.tenant = tenant
         self._derive = derive
         self._contents = contents
         self._blobs = blobs
-        self._refresh = refresh
+        self._load = load
+        self._subjects: OrderedDict[int, DataKey] = OrderedDict()
         self._secrets: dict[int, bytes | None] = {}
         self._months: dict[int, str] = {}
         self._current = 0
@@ -153,23 +167,40 @@ class TenantVault:
             return content
         return opened
 
-    def seal(self, run: RunId, json: bytes, inline_bytes_max: int = INLINE_BYTES_MAX) -> Stored:
-        """Raises KeyErased when the tenant has no usable data key left."""
+    def seal(
+        self,
+        run: RunId,
+        json: bytes,
+        inline_bytes_max: int = INLINE_BYTES_MAX,
+        subject_key: int = 0,
+    ) -> Stored:
+        """Raises KeyErased when the tenant has no usable data key left, or the data subject none.
+        BlobMissingHere stands for a subject's key that is not at hand."""
         if json == NULL or not json:
             return NOTHING
         if len(json) > inline_bytes_max:
-            return self._seal_reference(run, json)
-        return self._seal_body(run, json, SEALED)
+            return self._seal_reference(run, json, subject_key)
+        return self._seal_body(run, json, SEALED, subject_key)
 
-    def reseal(self, source: RunId, target: RunId, stored: Stored) -> Stored:
-        """The same payload for another run of the tenant; a blob is not read for that.
+    def under(self, subject_key: int) -> "TenantVault | SubjectVault":
+        if not subject_key:
+            return self
+        if subject_key not in self._subjects:
+            raise BlobMissingHere(RunId(""), key_mark(subject_key))
+        return SubjectVault(self, subject_key)
 
-        Raises BlobMissingHere for a key that is not at hand, KeyErased and PayloadTampered.
+    def reseal(self, source: RunId, target: RunId, stored: Stored, subject_key: int = 0) -> Stored:
+        """The same payload for another run of the tenant. A blob is not read for that, unless it
+        is sealed under another data subject's key than the run's: then it is sealed again.
+
+        Raises BlobMissingHere for what is not at hand, KeyErased and PayloadTampered.
         """
         if not stored:
             return NOTHING
+        if is_reference(stored) and subject_key_of(stored) != subject_key:
+            return self.seal(target, self.open(source, stored), subject_key=subject_key)
         content = self._open_body(source, source, stored)
-        return self._seal_body(target, content, SEALED | (stored[0] & REFERENCE))
+        return self._seal_body(target, content, SEALED | (stored[0] & REFERENCE), subject_key)
 
     async def fetch(self, run: RunId, stored: Stored) -> bytes:
         """The opened payload, and what a following `open` needs is at hand.
@@ -178,13 +209,10 @@ class TenantVault:
         """
         if not stored:
             return NULL
-        if key_id_of(stored) not in self._secrets:
-            await self._refresh(self.tenant)
-            if key_id_of(stored) not in self._secrets:
-                raise PayloadTampered(
-                    f"A payload of run {run} names key {key_id_of(stored)}, which tenant "
-                    f"{self.tenant!r} never had: it is another tenant's, or damaged."
-                )
+        await self._bring_key(run, stored)
+        if len(stored) == HEADER_BYTES:
+            self.secret_of(key_id_of(stored))
+            return NULL
         if is_reference(stored):
             reference = orjson.loads(self._open_body(run, run, stored))
             address: str = reference["blob"]
@@ -215,6 +243,21 @@ class TenantVault:
         self._months.update({key.id: key.month for key in keys})
         return erased
 
+    def admit_subject(self, key: DataKey) -> None:
+        self._subjects[key.id] = key
+        self._subjects.move_to_end(key.id)
+        while len(self._subjects) > SUBJECT_KEYS_MAX:
+            self._subjects.popitem(last=False)
+
+    def live_subject_keys(self) -> Sequence[int]:
+        return [key.id for key in self._subjects.values() if key.secret is not None]
+
+    def forget_subjects(self, erased: Container[int]) -> bool:
+        """True if one of these keys was at hand."""
+        known = [key for key in self._subjects.values() if key.id in erased and key.secret]
+        self._subjects.update({key.id: replace(key, secret=None) for key in known})
+        return bool(known)
+
     def use_month(self, month: str) -> None:
         """Seal with the newest key up to `month` from here on; a later one only if it is alone."""
         usable = [(self._months[key], key) for key, secret in self._secrets.items() if secret]
@@ -227,6 +270,15 @@ class TenantVault:
         }
 
     def secret_of(self, key_id: int) -> bytes:
+        """Raises KeyErased. The key is at hand."""
+        subject = self._subjects.get(key_id)
+        if subject is not None:
+            if subject.secret is None:
+                raise KeyErased(
+                    f"Key {key_id} of a data subject of tenant {self.tenant!r} was erased; "
+                    "what it sealed cannot be opened any more."
+                )
+            return subject.secret
         secret = self._secrets[key_id]
         if secret is None:
             raise KeyErased(
@@ -235,27 +287,47 @@ class TenantVault:
             )
         return secret
 
-    def _seal_body(self, owner: str, content: bytes, flags: int) -> Stored:
+    async def bring_key(self, key_id: int) -> None:
+        """So that `secret_of` answers for it. Raises PayloadTampered for no key of the tenant."""
+        await self._bring_key(RunId(""), key_mark(key_id))
+
+    def _is_at_hand(self, key_id: int) -> bool:
+        return key_id in self._secrets or key_id in self._subjects
+
+    async def _bring_key(self, run: RunId, stored: Stored) -> None:
+        key_id = key_id_of(stored)
+        if self._is_at_hand(key_id):
+            return
+        await self._load(self.tenant, subject_key_of(stored))
+        if not self._is_at_hand(key_id):
+            raise PayloadTampered(
+                f"A payload of run {run} names key {key_id}, which tenant {self.tenant!r} never "
+                "had: it is another tenant's, or damaged."
+            )
+
+    def _seal_body(self, owner: str, content: bytes, flags: int, subject_key: int = 0) -> Stored:
         if len(content) >= COMPRESS_FROM_BYTES:
             compressed = self._compress(content)
             if len(compressed) < len(content):
                 content, flags = compressed, flags | COMPRESSED
+        if subject_key:
+            if subject_key not in self._subjects:
+                raise BlobMissingHere(RunId(owner), key_mark(subject_key))
+            key = self._derive(self, owner, subject_key)
+            return _sealed(bytes((flags | OF_SUBJECT,)) + subject_key.to_bytes(4), key, content)
         if not self._current:
             raise KeyErased(
                 f"Tenant {self.tenant!r} has no usable data key. "
                 "The gateway makes one at onboarding and every month: is it running?"
             )
-        key = self._derive(self, owner, self._current)
-        header = self._headers[flags]
-        nonce = NONCES.take()
-        return Stored(header + nonce + key.encrypt(nonce, content, key.owner + header))
+        return _sealed(self._headers[flags], self._derive(self, owner, self._current), content)
 
     def _open_body(self, owner: str, run: RunId, stored: Stored) -> bytes:
         if len(stored) < STORED_BYTES_MIN:
             raise PayloadTampered(f"A payload of run {run} is cut off: {len(stored)} bytes.")
         header = stored[:HEADER_BYTES]
         key_id = int.from_bytes(stored[1:HEADER_BYTES])
-        if key_id not in self._secrets:
+        if not self._is_at_hand(key_id):
             raise BlobMissingHere(run, stored)
         key = self._derive(self, owner, key_id)
         try:
@@ -269,14 +341,36 @@ class TenantVault:
             ) from None
         return self._decompress(content) if header[0] & COMPRESSED else content
 
-    def _seal_reference(self, run: RunId, json: bytes) -> Stored:
-        if not self._current:
-            return self._seal_body(run, json, SEALED)
-        address = hmac.digest(self.secret_of(self._current), json, "sha256").hex()
-        self._pending[address] = self._seal_body(address, json, SEALED)
+    def _seal_reference(self, run: RunId, json: bytes, subject_key: int) -> Stored:
+        key_id = subject_key or self._current
+        if not key_id or not self._is_at_hand(key_id):
+            return self._seal_body(run, json, SEALED, subject_key)
+        address = hmac.digest(self.secret_of(key_id), json, "sha256").hex()
+        self._pending[address] = self._seal_body(address, json, SEALED, subject_key)
         self._contents.put(self.tenant, address, json)
         reference = orjson.dumps({"blob": address, "bytes": len(json)})
-        return self._seal_body(run, reference, SEALED | REFERENCE)
+        return self._seal_body(run, reference, SEALED | REFERENCE, subject_key)
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectVault:
+    """The tenant's vault, sealing under a data subject's key."""
+
+    vault: TenantVault
+    subject_key: int
+
+    def open(self, run: RunId, stored: Stored) -> bytes:
+        return self.vault.open(run, stored)
+
+    def seal(self, run: RunId, json: bytes) -> Stored:
+        return self.vault.seal(run, json, subject_key=self.subject_key)
+
+    def under(self, subject_key: int) -> "TenantVault | SubjectVault":
+        return self.vault.under(subject_key)
+
+    @property
+    def has_pending_blobs(self) -> bool:
+        return self.vault.has_pending_blobs
 
 
 class Keyring:
@@ -332,18 +426,36 @@ class Keyring:
             self._admit(vault, [key for key in keys if key.tenant == tenant], month)
         self._newest_id = max([newest, *(key.id for key in keys)])
 
-    async def keep_fresh(self, interval_s: float = 60.0) -> None:
-        """The loop that bounds how long an erased key still opens something here.
+    async def refresh_subjects(self) -> None:
+        """Let go of data subjects' keys that were erased since. One statement, if any is held."""
+        vaults = list(self._vaults.values())
+        held = [key for vault in vaults for key in vault.live_subject_keys()]
+        erased = frozenset(await self._keys.erased_of(held)) if held else frozenset[int]()
+        forgotten = [vault.forget_subjects(erased) for vault in vaults] if erased else []
+        if any(forgotten):
+            self._forget_derived()
+
+    async def subject_key(self, tenant: TenantId, subject: str) -> int:
+        """The data subject's key, at hand for sealing; made unless it is there. Raises NotFound
+        for a tenant without keys."""
+        await self.ready(tenant)
+        key_id = await self._keys.ensure_subject(tenant, subject, self._clock.now_ms())
+        await self._load_key(tenant, key_id)
+        return key_id
+
+    async def keep_fresh(
+        self, interval_s: float = 60.0, subjects_interval_s: float = SUBJECTS_FRESH_S
+    ) -> None:
+        """The loops that bound how long an erased key still opens something here.
 
         A database that is away for a while must not end the service: the next round asks again.
         """
-        while True:
-            await asyncio.sleep(interval_s)
-            with suppress(*CONNECTION_LOST):
-                await self.refresh()
+        async with asyncio.TaskGroup() as rounds:
+            rounds.create_task(_every(interval_s, self.refresh))
+            rounds.create_task(_every(subjects_interval_s, self.refresh_subjects))
 
     async def _load(self, tenant: TenantId) -> TenantVault:
-        vault = TenantVault(tenant, self._derive, self._contents, self._blobs, self._refresh_tenant)
+        vault = TenantVault(tenant, self._derive, self._contents, self._blobs, self._load_key)
         keys = await self._keys.of_tenants([tenant])
         if not keys:
             raise NotFound(
@@ -353,16 +465,37 @@ class Keyring:
         self._admit(vault, keys, month_of(self._clock.now_ms()))
         return vault
 
-    async def _refresh_tenant(self, tenant: TenantId) -> None:
+    async def _load_key(self, tenant: TenantId, subject_key: int) -> None:
+        """That key, or with 0 all keys of the tenant's own."""
+        if subject_key:
+            vault = self.vault(tenant)
+            for key in await self._keys.of_ids(tenant, [subject_key]):
+                vault.admit_subject(key)
+            return
         keys = await self._keys.of_tenants([tenant])
         self._admit(self.vault(tenant), keys, month_of(self._clock.now_ms()))
 
     def _admit(self, vault: TenantVault, keys: Sequence[DataKey], month: str) -> None:
         if vault.admit(keys):
-            # Derived keys and opened contents of an erased key must not outlive it.
-            self._derive.cache_clear()
-            self._contents.clear()
+            self._forget_derived()
         vault.use_month(month)
+
+    def _forget_derived(self) -> None:
+        """Derived keys and opened contents of an erased key must not outlive it."""
+        self._derive.cache_clear()
+        self._contents.clear()
+
+
+async def _every(interval_s: float, refresh: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        await asyncio.sleep(interval_s)
+        with suppress(*CONNECTION_LOST):
+            await refresh()
+
+
+def _sealed(header: bytes, key: RunKey, content: bytes) -> Stored:
+    nonce = NONCES.take()
+    return Stored(header + nonce + key.encrypt(nonce, content, key.owner + header))
 
 
 def _derive(vault: TenantVault, owner: str, key_id: int) -> RunKey:

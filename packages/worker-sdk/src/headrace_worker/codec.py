@@ -145,6 +145,7 @@ def _task(task: pb.Task) -> Task:
             task.edited_input,
             [_new(OuterItem, (one.alias, one.item, one.items)) for one in task.outer_items],
             task.heartbeat_ms,
+            task.subject_key,
         ),
     )
 

@@ -64,7 +64,8 @@ class Task(NamedTuple):
 
     `arguments` and `idempotency_key` are for workers alone. `edited_input` holds the
     members of `with` that an operator has set. `heartbeat_ms` is how long the attempt may be
-    silent, 0 for ever.
+    silent, 0 for ever. `subject_key` is the data subject's key that its payloads are sealed under,
+    0 for the tenant's.
     """
 
     attempt: Attempt
@@ -88,6 +89,7 @@ class Task(NamedTuple):
     edited_input: Stored = NOTHING
     outer_items: Sequence[OuterItem] = ()
     heartbeat_ms: int = 0
+    subject_key: int = 0
 
 
 class Outcome(IntEnum):

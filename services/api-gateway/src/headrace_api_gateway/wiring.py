@@ -29,6 +29,7 @@ from headrace_api_gateway.api.probes import Probes
 from headrace_api_gateway.api.problem import Problems
 from headrace_api_gateway.api.run_routes import RunRoutes
 from headrace_api_gateway.api.start_run import StartRunRoute
+from headrace_api_gateway.api.subject_routes import SubjectRoutes
 from headrace_api_gateway.api.tenant_routes import TenantRoutes
 from headrace_api_gateway.api.vault_routes import VaultRoutes
 from headrace_api_gateway.api.workflow_routes import WorkflowRoutes
@@ -40,6 +41,7 @@ from headrace_api_gateway.app.onboarding import Onboarding
 from headrace_api_gateway.app.publishing import Publishing
 from headrace_api_gateway.app.receiving import Receiving
 from headrace_api_gateway.app.starting import Starting
+from headrace_api_gateway.app.subjects import Subjects
 from headrace_api_gateway.app.vault import NamedTenants
 from headrace_api_gateway.settings import GatewaySettings
 from headrace_runtime import definitions, keys
@@ -99,8 +101,17 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
             life.keep("data keys", _renew_data_keys(onboarding, life.log)),
         )
         closing.push_async_callback(_end, loops)
+        subjects = Subjects(data_keys, keyring, life.log)
         yield _application(
-            settings, pool, keyring, onboarding, history, schedulers, connectors, life.log
+            settings,
+            pool,
+            keyring,
+            onboarding,
+            subjects,
+            history,
+            schedulers,
+            connectors,
+            life.log,
         )
 
 
@@ -115,6 +126,7 @@ def _application(
     pool: Pool,
     keyring: Keyring,
     onboarding: Onboarding,
+    subjects: Subjects,
     history: HistoryClient,
     schedulers: Schedulers,
     connectors: ConnectorsClient,
@@ -150,6 +162,7 @@ def _application(
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),
         VaultRoutes(connectors, NamedTenants(Tenants(pool))),
+        SubjectRoutes(subjects),
         HookRoutes(receiving, history, clock),
         Probes(
             {

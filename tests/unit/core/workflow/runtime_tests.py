@@ -23,10 +23,15 @@ REPEATS = "unit/language/test_repeats.py"
 GROUPS = "unit/language/test_groups.py"
 RATES = "unit/scheduler/test_rate_limit.py"
 CONCURRENCY = "unit/scheduler/test_concurrency.py"
+SUBJECTS = "unit/scheduler/test_subjects.py"
 WEBHOOKS = "integration/api_gateway/test_webhooks.py"
 TRIGGERED = "unit/scheduler/test_event_triggers.py"
 
 _TESTS: Mapping[tuple[str, str], tuple[str, ...]] = {
+    (
+        SUBJECTS,
+        "test_everything_of_a_run_is_sealed_under_its_data_subject_s_key",
+    ): ("subject",),
     (
         JOINS,
         "test_a_chain_runs_in_order_and_its_fold_is_the_live_state",

@@ -264,6 +264,6 @@ def _input(name: str) -> Any:
 @pytest.mark.parametrize("path", DESIGNED, ids=lambda path: path.name)
 def test_the_flows_of_the_design_compile_where_the_whole_language_is_executed(path: Path) -> None:
     text = path.read_text()
-    result = compile_definition(text, _AnyInputs(), executed_only=False)
+    result = compile_definition(text, _AnyInputs())
     assert isinstance(result, Plan), render_faults(result, text, path.name)
     assert plan_from_json(plan_to_json(result)) == result

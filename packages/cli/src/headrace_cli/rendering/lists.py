@@ -75,6 +75,20 @@ def render_secrets(secrets: Documents, style: Style) -> str:
     return render_table(("SECRET", "VERSION", "SET"), rows, style)
 
 
+def render_subjects(subjects: Documents, style: Style) -> str:
+    rows = [
+        [
+            one["id"][:16],
+            str(one["key"]),
+            clock_text(one["created_at"]),
+            clock_text(one["erased_at"]),
+            one["erased_by"] or "",
+        ]
+        for one in subjects
+    ]
+    return render_table(("SUBJECT", "KEY", "SINCE", "ERASED", "BY"), rows, style)
+
+
 def render_egress(allowed: Documents, style: Style) -> str:
     return render_table(
         ("HOST", "PORT"), [[one["host"], str(one["port"])] for one in allowed], style

@@ -83,6 +83,9 @@ class Plans:
     def vault(self, tenant: TenantId) -> OpenVault:
         return self.held
 
+    async def subject_key(self, tenant: TenantId, subject: str) -> int:
+        return 0
+
     async def version(self, tenant: TenantId, plan: PlanHash) -> int:
         return 1
 

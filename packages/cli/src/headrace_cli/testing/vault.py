@@ -14,3 +14,6 @@ class OpenVault:
 
     def seal(self, run: RunId, json: bytes) -> Stored:
         return Stored(_HEADER + json)
+
+    def under(self, subject_key: int) -> "OpenVault":
+        return self

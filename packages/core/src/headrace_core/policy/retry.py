@@ -10,6 +10,7 @@ from headrace_core.workflow.plan import Jitter, RetryPolicy
 NEVER_RETRIED = (
     "auth",
     "input.invalid",
+    "input.erased",
     "http.4xx",
     "ai.refusal",
     "ai.budget",

@@ -28,6 +28,8 @@ from headrace_core.workflow.value_types import DYN
 
 EVERY_MS_MIN = 1_000
 _HOOK_PATH = re.compile(r"/?(?=.{1,200}$)[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?")
+_INPUT_ALONE = frozenset({"inputs", "vars"})
+"""Asked before there is a run, and by whoever starts it."""
 _NO_STEPS = frozenset({"inputs", "vars", "run", "trigger"})
 
 
@@ -40,7 +42,7 @@ def check_flow(flow: Flow, names: Names, expressions: ExpressionCheck, report: R
         check_duration(flow.defaults.timeout, ("defaults", "timeout"), report, least_ms=1)
         check_retry(flow.defaults.retry, ("defaults", "retry"), report)
     before = names.where(roots=_NO_STEPS)
-    expressions.bare(flow.subject, ("subject",), before, "string")
+    expressions.bare(flow.subject, ("subject",), names.where(roots=_INPUT_ALONE), "string")
     if flow.concurrency is not None:
         expressions.template(flow.concurrency.key, ("concurrency", "key"), before)
     for name, trigger in (flow.triggers or {}).items():

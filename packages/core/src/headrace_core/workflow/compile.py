@@ -18,7 +18,6 @@ from headrace_core.workflow.check_references import References
 from headrace_core.workflow.check_scopes import ScopeCheck
 from headrace_core.workflow.check_steps import check_step
 from headrace_core.workflow.document import Document, DocumentPath, from_data
-from headrace_core.workflow.executable import check_executable
 from headrace_core.workflow.fault import Fault
 from headrace_core.workflow.level import Level, levels
 from headrace_core.workflow.loader import load
@@ -32,13 +31,10 @@ from headrace_core.workflow.shape import shape
 def compile_definition(
     definition: str | bytes | Mapping[str, Any],
     resolver: Resolver,
-    *,
-    executed_only: bool = True,
 ) -> Plan | list[Fault]:
     """A plan, or all faults in the order of their places.
 
-    `definition` is YAML text, or the decoded document, whose faults then have paths only. With
-    `executed_only=False` the whole language is accepted, also what this release cannot run.
+    `definition` is YAML text, or the decoded document, whose faults then have paths only.
     """
     document, faults = _read(definition)
     report = Report(document, faults)
@@ -48,8 +44,6 @@ def compile_definition(
     references = References(resolver, report)
     if shaped.flow is not None:
         _check(shaped.flow, shaped.broken, references, report)
-        if executed_only:
-            check_executable(document.data, report)
     if report.faults or shaped.flow is None:
         return report.faults
     content = locked_content(cast(Mapping[str, Any], document.data), references.lock)

@@ -17,6 +17,7 @@ from headrace_api_gateway.api.problem import Problems
 from headrace_api_gateway.api.run_routes import RunRoutes
 from headrace_api_gateway.api.start_run import PATH as RUNS
 from headrace_api_gateway.api.start_run import StartRunRoute
+from headrace_api_gateway.api.subject_routes import SubjectRoutes
 from headrace_api_gateway.api.tenant_routes import TenantRoutes
 from headrace_api_gateway.api.vault_routes import VaultRoutes
 from headrace_api_gateway.api.workflow_routes import WorkflowRoutes
@@ -53,6 +54,7 @@ def build_application(
     workflows: WorkflowRoutes,
     tenants: TenantRoutes,
     vault: VaultRoutes,
+    subjects: SubjectRoutes,
     hooks: HookRoutes,
     probes: Probes,
 ) -> Application:
@@ -68,6 +70,7 @@ def build_application(
     workflows.add_to(api)
     tenants.add_to(api)
     vault.add_to(api)
+    subjects.add_to(api)
     hooks.add_to(api)
     probes.add_to(api)
     add_documentation(api)

@@ -148,6 +148,19 @@ SECRET_VALUE: dict[str, Any] = {"value": "postgresql://reader:password@db.exampl
 SET_SECRET: dict[str, Any] = {"name": "shop_db", "version": 2}
 SECRET: dict[str, Any] = {**SET_SECRET, "set_at": "2026-11-25T12:00:00.000Z"}
 PAIR: dict[str, Any] = {"host": "db.internal", "port": 5432}
+SUBJECT_NAME: dict[str, Any] = {"subject": "ada@example.com"}
+SUBJECT: dict[str, Any] = {
+    "id": "6c1f0f4e2b7d8a95301c44e0a7b6f2d9c3e85b1a0f7d6e5c4b3a29180f1e2d3c",
+    "key": 17,
+    "created_at": "2026-11-25T12:00:00.000Z",
+    "erased_at": None,
+    "erased_by": None,
+}
+ERASED_SUBJECT: dict[str, Any] = {
+    **SUBJECT,
+    "erased_at": "2026-11-26T12:00:00.000Z",
+    "erased_by": "key:0123456789ab",
+}
 PROBLEM: dict[str, Any] = {
     "type": "docs/errors/HR-2005.md",
     "title": "Invalid input",

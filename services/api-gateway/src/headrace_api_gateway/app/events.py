@@ -28,7 +28,7 @@ from headrace_api_gateway.domain.event_starts import (
     start_wanted,
 )
 from headrace_api_gateway.domain.requests import EventRequest, check_idempotency_key, check_topic
-from headrace_core.errors import InvalidState, NotFound
+from headrace_core.errors import InvalidInput, InvalidState, NotFound
 from headrace_core.ids import (
     DAY_MS,
     UNIQUE_BYTES,
@@ -112,7 +112,7 @@ class Events:
         event = event_id(slot, self._day(), self._chance(UNIQUE_BYTES))
         sealer = await self._flows.sealer(tenant)
         document = self._document(principal, event, request.topic, request.key, request.body)
-        starts = await self._starts(tenant, document, sealer)
+        starts = await self._starts(tenant, document)
         return await self._scheduler.publish_event(
             Event(
                 tenant=tenant,
@@ -128,9 +128,7 @@ class Events:
             )
         )
 
-    async def _starts(
-        self, tenant: TenantId, event: Mapping[str, Any], sealer: TenantSealer
-    ) -> Sequence[EventStart]:
+    async def _starts(self, tenant: TenantId, event: Mapping[str, Any]) -> Sequence[EventStart]:
         """One trigger that cannot judge the event does not keep the others from it."""
         wanted: list[tuple[Subscription, Plan, StartWanted]] = []
         for one in await self._topics.subscriptions(tenant, event["topic"]):
@@ -147,20 +145,38 @@ class Events:
                 "let some of their triggers have a topic of their own."
             )
         inline_bytes_max = min(INLINE_BYTES_MAX, START_BYTES_MAX // max(1, len(wanted)))
-        return [
-            EventStart(
-                run=start.run,
-                tenant=tenant,
-                flow=plan.flow,
-                version=one.version,
-                plan=plan.hash,
-                input=await sealer.seal(start.run, start.content, inline_bytes_max),
-                trigger=one.trigger,
-                event=EventId(event["id"]),
-                error=await _refusal(sealer, start),
+        starts: list[EventStart] = []
+        for one, plan, mapped in wanted:
+            key, start = await self._subject_key(tenant, plan, mapped)
+            sealer = await self._flows.sealer(tenant, key)
+            starts.append(
+                EventStart(
+                    run=start.run,
+                    tenant=tenant,
+                    flow=plan.flow,
+                    version=one.version,
+                    plan=plan.hash,
+                    input=await sealer.seal(start.run, start.content, inline_bytes_max),
+                    trigger=one.trigger,
+                    event=EventId(event["id"]),
+                    error=await _refusal(sealer, start),
+                )
             )
-            for one, plan, start in wanted
-        ]
+        return starts
+
+    async def _subject_key(
+        self, tenant: TenantId, plan: Plan, start: StartWanted
+    ) -> tuple[int, StartWanted]:
+        """Nothing of an input whose data subject is not known is kept."""
+        if plan.subject is None:
+            return 0, start
+        if start.fault:
+            return 0, StartWanted(start.run, b"{}", start.fault)
+        try:
+            key = await self._flows.subject_key(tenant, plan, orjson.loads(start.content))
+        except InvalidInput as fault:
+            return 0, StartWanted(start.run, b"{}", fault.message)
+        return key, start
 
     async def signal(self, principal: Principal, run: RunId, request: SignalRequest) -> Taken:
         """Raises NotFound, InvalidState when nobody in the run waits for it."""

@@ -29,7 +29,7 @@ from headrace_api_gateway.domain.forks import (
 from headrace_api_gateway.domain.requests import check_idempotency_key
 from headrace_core.errors import InvalidInput
 from headrace_core.ids import DAY_MS, SLOTS, UNIQUE_BYTES, RunId, TenantId, run_id, stable_hash
-from headrace_core.payload import NOTHING, BlobMissingHere, Stored
+from headrace_core.payload import NOTHING, BlobMissingHere, Stored, subject_key_of
 from headrace_core.run.events import InheritedStep, RunForked
 from headrace_core.run.fork import ForkEdits, ForkPlan, inherit, plan_fork
 from headrace_core.run.state import RunView
@@ -145,17 +145,29 @@ class Forking:
         changed = {name for name in fields if before.get(name, absent) != fields[name]}
         return fields, frozenset(changed)
 
+    async def _subject_key(self, tenant: TenantId, planned: Planned, mover: PayloadMover) -> int:
+        """Of a version without `subject` the source's: what it inherits is that subject's."""
+        state = planned.point.state
+        if planned.plan.subject is None:
+            return subject_key_of(state.input)
+        fields = planned.fields
+        if fields is None:
+            opened = orjson.loads(await mover.open(state.run_id, state.input))
+            fields = cast("dict[str, Any]", opened or {})
+        return await self._flows.subject_key(tenant, planned.plan, fields)
+
     async def _begin(
         self, principal: Principal, run: RunId, planned: Planned, request: ForkRequest
     ) -> RunForked:
         state = planned.point.state
-        sealer = await self._flows.sealer(principal.tenant)
         mover = await self._flows.mover(principal.tenant)
+        key = await self._subject_key(principal.tenant, planned, mover)
+        sealer = await self._flows.sealer(principal.tenant, key)
         outputs = {
             name: await sealer.seal(run, orjson.dumps(value))
             for name, value in request.outputs.items()
         }
-        steps, sealed_input = await _moved(mover, run, planned, outputs)
+        steps, sealed_input = await _moved(mover, run, planned, outputs, key)
         if planned.fields is not None:
             sealed_input = await sealer.seal(run, orjson.dumps(planned.fields))
         reason = NOTHING
@@ -178,16 +190,22 @@ class Forking:
 
 
 async def _moved(
-    mover: PayloadMover, run: RunId, planned: Planned, outputs: Mapping[str, Stored]
+    mover: PayloadMover,
+    run: RunId,
+    planned: Planned,
+    outputs: Mapping[str, Stored],
+    subject_key: int,
 ) -> tuple[tuple[InheritedStep, ...], Stored]:
     """The inherited steps and the source's input, sealed for the new run."""
     state = planned.point.state
 
     def reseal(stored: Stored) -> Stored:
-        return mover.reseal(state.run_id, run, stored)
+        return mover.reseal(state.run_id, run, stored, subject_key)
 
     while True:
         try:
-            return inherit(state, planned.fork, outputs, reseal), reseal(state.input)
+            moved = inherit(state, planned.fork, outputs, reseal), reseal(state.input)
+            await mover.store_blobs()
+            return moved
         except BlobMissingHere as missing:
             await mover.open(missing.run, missing.stored)

@@ -1,8 +1,8 @@
 """What the gateway needs: the owners of partitions, history, keys and published workflows."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from headrace_core.errors import InvalidState
 from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
@@ -248,18 +248,21 @@ class PayloadMover(Protocol):
         """Raises BlobMissing, KeyErased or PayloadTampered."""
         ...
 
-    def reseal(self, source: RunId, target: RunId, stored: Stored) -> Stored:
-        """Raises BlobMissingHere for what `open` brings to hand."""
+    def reseal(self, source: RunId, target: RunId, stored: Stored, subject_key: int = 0) -> Stored:
+        """Raises BlobMissingHere for what `open` brings to hand, KeyErased."""
+        ...
+
+    async def store_blobs(self) -> None:
+        """What was sealed as a reference is durable when this returns."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Startable:
-    """A version of a flow with all that its next start needs, at hand."""
+    """A version of a flow, at hand."""
 
     version: int
     plan: Plan
-    sealer: TenantSealer
 
 
 class Flows(Protocol):
@@ -269,6 +272,13 @@ class Flows(Protocol):
 
     async def plan(self, tenant: TenantId, plan: PlanHash) -> Plan: ...
 
-    async def sealer(self, tenant: TenantId) -> TenantSealer: ...
+    async def sealer(self, tenant: TenantId, subject_key: int = 0) -> TenantSealer:
+        """Of payloads of a run without a data subject, or of one with this subject's key."""
+        ...
+
+    async def subject_key(self, tenant: TenantId, plan: Plan, fields: Mapping[str, Any]) -> int:
+        """The key of the data subject of a run with this input, made if need be; 0 for a flow
+        without `subject`. Raises InvalidInput for an input that names nobody."""
+        ...
 
     async def mover(self, tenant: TenantId) -> PayloadMover: ...

@@ -6,7 +6,7 @@ that nobody learns from it which of them exists.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import orjson
 
@@ -95,9 +95,7 @@ class Receiving:
             raise InvalidInput(
                 "The request does not fit the flow's inputs.", [str(fault) for fault in faults]
             )
-        started = await self._start(
-            tenant, hook, startable, request.time_ms, orjson.dumps(fields), start_key
-        )
+        started = await self._start(tenant, hook, startable, request.time_ms, fields, start_key)
         return Received(tenant, started, wants_result=trigger.respond == "result")
 
     async def _verify(
@@ -124,12 +122,15 @@ class Receiving:
         hook: Hook,
         startable: Startable,
         now_ms: int,
-        content: bytes,
+        fields: Mapping[str, Any],
         key: bytes | None,
     ) -> Started:
         start_key = key or stable_hash(tenant, self._chance(DRAWN_KEY_BYTES).hex())
         slot = int.from_bytes(start_key[:4]) % SLOTS
         run = run_id(slot, now_ms // DAY_MS, self._chance(UNIQUE_BYTES))
+        sealer = await self._flows.sealer(
+            tenant, await self._flows.subject_key(tenant, startable.plan, fields)
+        )
         return await self._scheduler.start(
             Start(
                 tenant=tenant,
@@ -138,7 +139,7 @@ class Receiving:
                 flow=hook.flow,
                 version=startable.version,
                 plan=startable.plan.hash,
-                input=await startable.sealer.seal(run, content),
+                input=await sealer.seal(run, orjson.dumps(fields)),
                 trigger=hook.trigger,
                 start_key=start_key,
                 # A sender that repeats itself in other words still means the same.

@@ -53,6 +53,9 @@ class Starting:
         # The same slot as `slot_for(tenant, key)`: the hash is needed for the key too.
         slot = int.from_bytes(start_key[:4]) % SLOTS
         run = run_id(slot, self._clock.now_ms() // DAY_MS, self._chance(UNIQUE_BYTES))
+        sealer = await self._flows.sealer(
+            tenant, await self._flows.subject_key(tenant, startable.plan, fields)
+        )
         return await self._scheduler.start(
             Start(
                 tenant=tenant,
@@ -61,7 +64,7 @@ class Starting:
                 flow=request.flow,
                 version=startable.version,
                 plan=startable.plan.hash,
-                input=await startable.sealer.seal(run, orjson.dumps(fields)),
+                input=await sealer.seal(run, orjson.dumps(fields)),
                 trigger=TRIGGER,
                 start_key=start_key,
                 fingerprint=fingerprint_of(body),

@@ -16,6 +16,7 @@ class Permission(StrEnum):
     TASKS_SERVE = "tasks.serve"
     SECRETS_ADMIN = "secrets.admin"
     EGRESS_ADMIN = "egress.admin"
+    SUBJECTS_ADMIN = "subjects.admin"
     TENANTS_ADMIN = "tenants.admin"
 
 
@@ -42,6 +43,7 @@ PERMISSIONS = {
         Permission.TASKS_SERVE,
         Permission.SECRETS_ADMIN,
         Permission.EGRESS_ADMIN,
+        Permission.SUBJECTS_ADMIN,
     },
     Role.WORKER: frozenset({Permission.TASKS_SERVE}),
     Role.ADMIN: frozenset({Permission.TENANTS_ADMIN}),

@@ -11,7 +11,14 @@ from functools import partial
 from typing import Self, TypeVar, cast
 
 from headrace_core.ids import PlanHash, StepKey, TenantId
-from headrace_core.payload import NOTHING, BlobMissingHere, Stored, Vault, is_reference
+from headrace_core.payload import (
+    NOTHING,
+    BlobMissingHere,
+    Stored,
+    Vault,
+    is_reference,
+    key_mark,
+)
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.template import JsonValue
 from headrace_executor.app.effects import Effect, Effects, Ruled
@@ -136,6 +143,7 @@ class Worker:
                 self._batch[key] = known
             if known.prepared.operation is not None:
                 return None
+            vault = known.vault.under(task.subject_key)
             output = self._transformed(known.prepared, task, vault, self._opened)
         except BlobMissingHere:
             return None
@@ -168,7 +176,7 @@ class Worker:
         tenant = task.attempt.tenant
         try:
             async with running.limits.section():
-                found.vault = vault = await when_available(lambda: self._vaults.load(tenant))
+                found.vault = vault = await self._vault_of(task)
                 found.plan = plan = await when_available(
                     lambda: self._plans.load(tenant, task.plan)
                 )
@@ -184,6 +192,16 @@ class Worker:
         if needs_row(ready.call.action):
             return await self._change(running, ready)
         return await self._read(running, ready)
+
+    async def _vault_of(self, task: Task) -> AttemptVault:
+        tenant, run = task.attempt.tenant, task.attempt.run
+        vault = await when_available(lambda: self._vaults.load(tenant))
+        if not task.subject_key:
+            return vault
+        # Before anything is called: what comes out could not be told without the key.
+        mark = key_mark(task.subject_key)
+        await when_available(lambda: self._vaults.fetch(tenant, run, mark))
+        return vault.under(task.subject_key)
 
     async def _transform(self, task: Task, prepared: Prepared, vault: AttemptVault) -> Result:
         opened = Opened()

@@ -33,6 +33,7 @@ class RunKeys:
         self._blobs = blobs
 
     async def run_key(self, run: RunId, key_id: int) -> bytes | None:
+        await self._vault.bring_key(key_id)
         try:
             return self._derive(run, key_id)
         except KeyErased:

@@ -1,14 +1,15 @@
 """Turns folds, rows and events into documents: opens payloads, masks what is sensitive."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeVar
 
 from headrace_core.errors import BlobMissing, PayloadError
 from headrace_core.ids import PlanHash, RunId, TenantId
-from headrace_core.payload import Stored
+from headrace_core.payload import Stored, is_reference, key_id_of
 from headrace_core.run.replay import StoredTurn
 from headrace_core.run.status import StepStatus
-from headrace_history.app.ports import Plans, Vaults
+from headrace_history.app.ports import Plans, RunVault, Vaults
 from headrace_history.app.replayer import Folded
 from headrace_history.domain.event_documents import event_documents
 from headrace_history.domain.rendering import Document, Payloads, run_document
@@ -78,6 +79,13 @@ class Presenter:
         rendered = build(payloads)
         if not payloads.missing:
             return rendered
+        if not all(is_reference(stored) for stored in payloads.missing):
+            # A key was missing, and with it most of what is to be shown.
+            await _bring_keys(vault, run, payloads.missing)
+            payloads = Payloads(run, vault, hidden)
+            rendered = build(payloads)
+            if not payloads.missing:
+                return rendered
         lost: set[Stored] = set()
         for stored in payloads.missing[:REFERENCES_MAX]:
             try:
@@ -88,3 +96,9 @@ class Presenter:
                 # Shown as what it is when it is opened again.
                 continue
         return build(Payloads(run, vault, hidden, lost))
+
+
+async def _bring_keys(vault: RunVault, run: RunId, missing: Sequence[Stored]) -> None:
+    for stored in {key_id_of(stored): stored for stored in missing}.values():
+        with suppress(BlobMissing, PayloadError):
+            await vault.fetch(run, stored)

@@ -31,6 +31,10 @@ class StoredCatalogue:
     def vault(self, tenant: TenantId) -> Vault:
         return self._keyring.vault(tenant)
 
+    async def subject_key(self, tenant: TenantId, subject: str) -> int:
+        with unavailable_when_lost("looking up a data subject"):
+            return await self._keyring.subject_key(tenant, subject)
+
     async def version(self, tenant: TenantId, plan: PlanHash) -> int:
         with unavailable_when_lost("looking up a version"):
             return await self._definitions.number_of(tenant, plan)

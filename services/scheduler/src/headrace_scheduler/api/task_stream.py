@@ -15,7 +15,7 @@ from headrace_core.ids import (
     owner_of,
     wholes_of,
 )
-from headrace_core.payload import Stored
+from headrace_core.payload import Stored, subject_key_of
 from headrace_core.run.events import StepError
 from headrace_core.run.state import RunView, StepView
 from headrace_core.workflow.plan import Plan, PlanStep
@@ -110,6 +110,9 @@ def fill_task(task: pb.Task, assignment: Assignment, plan: Plan) -> int:
     run = assignment.run
     step = fill_attempt(task, assignment, plan)
     state = run.steps.get(assignment.step)
+    subject_key = subject_key_of(run.input)
+    if subject_key:
+        task.subject_key = subject_key
     if state is not None:
         task.fallback = state.fallback
         task.notes.extend(state.notes)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from headrace_core.errors import HeadraceError, PayloadError, Unavailable
+from headrace_core.errors import HeadraceError, KeyErased, PayloadError, Unavailable
 from headrace_core.ids import DAY_MS, RunId, TenantId, run_id, slot_for
 from headrace_core.partition.events import (
     ChildEnded,
@@ -26,7 +26,7 @@ from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Catalogue, EffectRows
-from headrace_scheduler.app.preparing import child_input, schedule_input
+from headrace_scheduler.app.preparing import child_input, schedule_input, sealed_firing
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decide.schedule import firing_ms
 from headrace_scheduler.domain.decision import Reason, Rejection
@@ -204,11 +204,14 @@ class Background:
         self.submit(Input(partition, cmd.ContinueRun(run=run)))
 
     async def _fetch(self, partition: int, tenant: TenantId, effect: FetchPayload) -> None:
-        await self._catalogue.fetch(tenant, effect.owner, effect.stored)
+        # What is erased is at hand as such: the decision meets it and says so.
+        with suppress(KeyErased):
+            await self._catalogue.fetch(tenant, effect.owner, effect.stored)
         self.submit(Input(partition, cmd.ContinueRun(run=effect.run)))
 
     async def _fetch_for(self, incoming: Input, tenant: TenantId, missing: BlobMissingHere) -> None:
-        await self._catalogue.fetch(tenant, missing.run, missing.stored)
+        with suppress(KeyErased):
+            await self._catalogue.fetch(tenant, missing.run, missing.stored)
         self.submit(incoming)
 
     async def _prepare_child(self, partition: int, run: RunView, effect: PrepareChild) -> None:
@@ -226,7 +229,9 @@ class Background:
         run = run_id(slot, now_ms // DAY_MS, self._unique())
         plan = self._catalogue.plan(schedule.tenant, schedule.plan)
         fields, fault = schedule_input(plan, schedule.trigger, time_ms)
-        sealed = self._catalogue.vault(schedule.tenant).seal(run, fields)
+        sealed, fault = await sealed_firing(
+            self._catalogue, schedule.tenant, plan, run, fields, fault
+        )
         await self._catalogue.store_blobs()
         fire = cmd.FireSchedule(
             schedule=name,

@@ -209,7 +209,7 @@ class Loop:
                 continue
             draft = work.last_of_run.get(ready.run)
             if draft is None:
-                draft = Draft(partition, self._turns.turn_of(partition, run, now_ms), run)
+                draft = Draft(partition, self._turns.assigning_turn(partition, run, now_ms), run)
                 work.drafts.append(draft)
                 work.last_of_run[ready.run] = draft
             self._assign_one(draft, run, lane, ready)

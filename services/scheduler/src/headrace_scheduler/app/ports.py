@@ -22,6 +22,10 @@ class Catalogue(Protocol):
 
     def vault(self, tenant: TenantId) -> Vault: ...
 
+    async def subject_key(self, tenant: TenantId, subject: str) -> int:
+        """The id of this data subject's key, at hand for sealing afterwards; made if need be."""
+        ...
+
     async def version(self, tenant: TenantId, plan: PlanHash) -> int:
         """The number under which the plan was published."""
         ...

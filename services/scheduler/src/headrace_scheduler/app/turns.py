@@ -7,7 +7,7 @@ from typing import Any
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition import events as pev
-from headrace_core.payload import BlobMissingHere
+from headrace_core.payload import BlobMissingHere, Stored, Vault, subject_key_of
 from headrace_core.run.events import RunEvent, RunParked, StepAssigned, StepError
 from headrace_core.run.state import RunState
 from headrace_core.run.status import CancelCause, RunStatus, StepStatus
@@ -15,6 +15,7 @@ from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Catalogue
 from headrace_scheduler.domain import commands as cmd
+from headrace_scheduler.domain.decide.adopt import adopted
 from headrace_scheduler.domain.decide.advance import resume
 from headrace_scheduler.domain.decide.cancel_run import cancel_run
 from headrace_scheduler.domain.decide.child import begin_child, start_child, take_answer
@@ -158,19 +159,42 @@ class Turns:
         return self._decide_partition(partition, incoming, now_ms)
 
     def turn_of(self, partition: OwnedPartition, run: RunState, now_ms: int) -> RunTurn:
+        """Raises PayloadNeeded for the key of the run's data subject."""
+        vault = self._vault_of(run.tenant, run.input)
+        return self._turn(partition, run, run.plan, vault, now_ms)
+
+    def assigning_turn(self, partition: OwnedPartition, run: RunState, now_ms: int) -> RunTurn:
+        """For a turn that seals nothing, and so needs no key at hand."""
+        return self._turn(partition, run, run.plan, self._catalogue.vault(run.tenant), now_ms)
+
+    def _turn(
+        self,
+        partition: OwnedPartition,
+        run: RunState,
+        plan: PlanHash,
+        vault: Vault,
+        now_ms: int,
+    ) -> RunTurn:
         return RunTurn(
             run,
-            self._catalogue.plan(run.tenant, run.plan),
-            self._catalogue.vault(run.tenant),
+            self._catalogue.plan(run.tenant, plan),
+            vault,
             partition.state,
             now_ms,
             self._partitions,
         )
 
+    def _vault_of(self, tenant: TenantId, run_input: Stored) -> Vault:
+        """Seals as the run's input is sealed."""
+        try:
+            return self._catalogue.vault(tenant).under(subject_key_of(run_input))
+        except BlobMissingHere as missing:
+            raise PayloadNeeded(tenant, missing) from missing
+
     def is_settled(self, partition: OwnedPartition, run: RunState, now_ms: int) -> bool:
         """Whether ContinueRun would leave this run as it is. `run` is a copy, spoilt by this."""
-        turn = self.turn_of(partition, run, now_ms)
         try:
+            turn = self.turn_of(partition, run, now_ms)
             resume(turn)
         except Exception:  # noqa: BLE001 - the loop meets it again, and knows what to do
             return False
@@ -184,7 +208,12 @@ class Turns:
         if run is None or getattr(command, "tenant", run.tenant) != run.tenant:
             return Rejected(incoming, _NO_RUN, partition.epoch)
         turn = self.turn_of(partition, run, now_ms)
-        rejection = self._guarded(turn, lambda: decide(turn, command))
+
+        def decided() -> Rejection | None:
+            taken = adopted(turn, command)
+            return taken if isinstance(taken, Rejection) else decide(turn, taken)
+
+        rejection = self._guarded(turn, decided)
         if rejection is not None:
             return Rejected(incoming, rejection, partition.epoch)
         return Draft(partition, turn, run, [incoming])
@@ -195,7 +224,12 @@ class Turns:
         """The start stands although its first steps could not be decided: the client's key, and
         a run that says what went wrong."""
         turn, run = self._new_run(
-            partition, failed.run_id, failed.tenant, failed.plan.hash, failed.now_ms
+            partition,
+            failed.run_id,
+            failed.tenant,
+            failed.plan.hash,
+            failed.run.input,
+            failed.now_ms,
         )
         turn.emit_partition(failed.partition_events[0])
         turn.emit(failed.events[0])
@@ -214,8 +248,10 @@ class Turns:
         known = known_start(partition.state, command, max(now_ms, partition.state.time_ms))
         if known is not None:
             return Rejected(incoming, known, partition.epoch)
-        plan = command.fork.plan if isinstance(command, cmd.ForkRun) else command.plan
-        turn, run = self._new_run(partition, command.run, command.tenant, plan, now_ms)
+        begun = command.fork if isinstance(command, cmd.ForkRun) else command
+        turn, run = self._new_run(
+            partition, command.run, command.tenant, begun.plan, begun.input, now_ms
+        )
         if isinstance(command, cmd.ForkRun):
             self._guarded(turn, lambda: fork_run(turn, command))
         else:
@@ -231,7 +267,9 @@ class Turns:
             return Rejected(incoming, refused, partition.epoch)
         message = command.message
         if isinstance(message, pev.ChildStart | pev.EventStart):
-            turn, run = self._new_run(partition, message.run, message.tenant, message.plan, now_ms)
+            turn, run = self._new_run(
+                partition, message.run, message.tenant, message.plan, message.input, now_ms
+            )
             started = isinstance(message, pev.EventStart)
             begin = start_from_event if started else begin_child
             self._guarded(turn, lambda: begin(turn, command))
@@ -333,7 +371,9 @@ class Turns:
                 return Rejected(incoming, waits, partition.epoch)
             held.commit()
             return Draft(partition, held, None, [incoming])
-        turn, run = self._new_run(partition, command.run, schedule.tenant, schedule.plan, now_ms)
+        turn, run = self._new_run(
+            partition, command.run, schedule.tenant, schedule.plan, command.input, now_ms
+        )
         self._guarded(turn, lambda: fire_schedule(turn, command))
         partition.runs.add(run)
         return Draft(partition, turn, run, [incoming])
@@ -344,18 +384,12 @@ class Turns:
         run_id: RunId,
         tenant: TenantId,
         plan: PlanHash,
+        run_input: Stored,
         now_ms: int,
     ) -> tuple[RunTurn, RunState]:
         run = RunState(run_id, tenant)
-        turn = RunTurn(
-            run,
-            self._catalogue.plan(tenant, plan),
-            self._catalogue.vault(tenant),
-            partition.state,
-            now_ms,
-            self._partitions,
-        )
-        return turn, run
+        vault = self._vault_of(tenant, run_input)
+        return self._turn(partition, run, plan, vault, now_ms), run
 
     def _guarded(self, turn: RunTurn, decide: Callable[[], Rejection | None]) -> Rejection | None:
         try:

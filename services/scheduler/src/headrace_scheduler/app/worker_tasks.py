@@ -14,7 +14,7 @@ import orjson
 
 from headrace_core.errors import BlobMissing, KeyErased, PayloadError
 from headrace_core.ids import RunId, TenantId
-from headrace_core.payload import NOTHING, BlobMissingHere, Stored, Vault
+from headrace_core.payload import NOTHING, BlobMissingHere, Stored, Vault, subject_key_of
 from headrace_core.run.events import StepError
 from headrace_core.run.state import StepView
 from headrace_core.run.status import StepStatus
@@ -200,7 +200,14 @@ class WorkerTasks:
     def _vault(self, partition: int, run: RunId) -> Vault | None:
         owned = self._owned.get(partition)
         state = owned.runs.get(run) if owned is not None else None
-        return None if state is None else self._catalogue.vault(state.tenant)
+        if state is None:
+            return None
+        vault = self._catalogue.vault(state.tenant)
+        try:
+            return vault.under(subject_key_of(state.input))
+        except BlobMissingHere:
+            # Its key is brought to hand when the word is decided, and it is sealed again then.
+            return vault
 
 
 def _with_of(step: PlanStep, state: StepView) -> Template | None:

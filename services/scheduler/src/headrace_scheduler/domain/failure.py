@@ -3,9 +3,12 @@
 import json
 from typing import Protocol
 
+from headrace_core.errors import KeyErased
 from headrace_core.ids import RunId
 from headrace_core.payload import Vault
 from headrace_core.run.events import StepError
+
+INPUT_ERASED = "input.erased"
 
 
 class Seals(Protocol):
@@ -21,4 +24,8 @@ def engine_error(turn: Seals, error_type: str, message: str) -> StepError:
 
 
 def sealed_error(vault: Vault, run: RunId, error_type: str, message: str) -> StepError:
-    return StepError(type=error_type, message=vault.seal(run, json.dumps(message).encode()))
+    """Where the key is gone the type alone is left: it says more than no word at all."""
+    try:
+        return StepError(type=error_type, message=vault.seal(run, json.dumps(message).encode()))
+    except KeyErased:
+        return StepError(type=error_type)

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, cast
 
+from headrace_core.errors import KeyErased
 from headrace_core.ids import (
     Correlation,
     LimitKey,
@@ -47,6 +48,7 @@ from headrace_core.workflow.values import (
     build_names,
 )
 from headrace_scheduler.domain.decision import RunTurn
+from headrace_scheduler.domain.erasure import OrErased, erased_error
 from headrace_scheduler.domain.failure import Seals, engine_error
 
 ITEMS_MAX = 500
@@ -164,6 +166,7 @@ def item_undone(run: RunView, key: StepKey | None, meant: StepKey) -> Stored:
     return outcome.output if outcome is not None else NOTHING
 
 
+@OrErased(False)
 def condition_holds(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[bool, StepError | None]:
     assert step.when is not None
     value = evaluate_bool(step.when, _names(turn, step.when.references, key))
@@ -172,6 +175,7 @@ def condition_holds(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[bool, 
     return value, None
 
 
+@OrErased(False)
 def until_holds(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[bool, StepError | None]:
     """Whether a repeated step is done; its newest pass has ended."""
     assert step.repeat is not None
@@ -181,6 +185,7 @@ def until_holds(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[bool, Step
     return value, None
 
 
+@OrErased(None)
 def choose_port(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[str | None, StepError | None]:
     """The first case that holds; None when none does."""
     for case in step.switch:
@@ -194,6 +199,7 @@ def choose_port(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[str | None
     return None, None
 
 
+@OrErased(NOTHING)
 def seal_template(
     turn: RunTurn,
     template: Template | None,
@@ -213,6 +219,7 @@ def evaluate_outputs(turn: RunTurn) -> tuple[Stored, StepError | None]:
     return seal_template(turn, turn.plan.outputs)
 
 
+@OrErased("")
 def failure_message(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[str, StepError | None]:
     assert step.fail is not None
     value = render(step.fail.message, _names(turn, step.fail.message.references, key))
@@ -221,6 +228,7 @@ def failure_message(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[str, S
     return value if isinstance(value, str) else json.dumps(value), None
 
 
+@OrErased(0)
 def wake_time(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[int, StepError | None]:
     """When a `wait` ends, in epoch milliseconds."""
     assert step.wait is not None
@@ -240,6 +248,7 @@ def wake_time(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[int, StepErr
     return int(moment.timestamp() * 1_000), None
 
 
+@OrErased(Correlation(""))
 def event_correlation(
     turn: RunTurn, step: PlanStep, step_key: StepKey
 ) -> tuple[Correlation, StepError | None]:
@@ -256,6 +265,7 @@ def event_correlation(
     return correlation_of(turn.tenant, wait.topic, text), None
 
 
+@OrErased(LimitKey(""))
 def concurrency_key(
     turn: RunTurn, template: Template, started: RunStarted | RunForked
 ) -> tuple[LimitKey, StepError | None]:
@@ -306,6 +316,7 @@ def event_matches(
     return (False, str(holds)) if isinstance(holds, ExprError) else (holds, "")
 
 
+@OrErased(NOTHING)
 def approval_request(
     turn: RunTurn, step: PlanStep, key: StepKey
 ) -> tuple[Stored, StepError | None]:
@@ -325,6 +336,7 @@ def approval_request(
     return turn.vault.seal(turn.run_id, _json(request)), None
 
 
+@OrErased(NOTHING)
 def escalated_request(
     turn: RunTurn, step: PlanStep, state: StepView, entry: Escalation
 ) -> tuple[Stored, StepError | None]:
@@ -347,6 +359,15 @@ def evaluate_items(
     turn: RunTurn, step: PlanStep, key: StepKey
 ) -> tuple[int, Stored, StepError | None]:
     """The fan-out's list, filtered and keyed: (count, sealed [[key, value], ...], error)."""
+    try:
+        return _evaluated_items(turn, step, key)
+    except KeyErased as fault:
+        return 0, NOTHING, erased_error(turn, fault)
+
+
+def _evaluated_items(
+    turn: RunTurn, step: PlanStep, key: StepKey
+) -> tuple[int, Stored, StepError | None]:
     foreach = step.foreach
     assert foreach is not None
     names = _names(turn, foreach.items.references, key)

@@ -2,6 +2,7 @@
 
 import json
 
+from headrace_core.errors import KeyErased
 from headrace_core.ids import PlanHash, RunId, StepKey, partition_of, slot_of
 from headrace_core.partition.events import ChildEnded, ChildStart, MessageReceived
 from headrace_core.run.events import (
@@ -25,6 +26,7 @@ from headrace_scheduler.domain.decide.start_action import action_of, child_of, c
 from headrace_scheduler.domain.decide.stopping import end_cancelled, is_stopping
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.effects import SetTimer
+from headrace_scheduler.domain.erasure import erased_error
 from headrace_scheduler.domain.failure import engine_error
 
 
@@ -67,7 +69,10 @@ def _wait_for(turn: RunTurn, step: PlanStep, key: StepKey, child: RunId) -> None
     if step.detach:
         turn.emit(StepWaiting(step=key, kind=WaitingKind.CHILD, child=child))
         output = json.dumps({"run": child}, separators=(",", ":")).encode()
-        step_succeeded(turn, key, turn.vault.seal(turn.run_id, output))
+        try:
+            step_succeeded(turn, key, turn.vault.seal(turn.run_id, output))
+        except KeyErased as fault:
+            step_failed(turn, key, erased_error(turn, fault))
         return
     due_ms = turn.now_ms + step.timeout_ms if step.timeout_ms is not None else None
     turn.emit(StepWaiting(step=key, kind=WaitingKind.CHILD, child=child, due_ms=due_ms))
@@ -110,8 +115,7 @@ def take_answer(turn: RunTurn, command: TakeMessage) -> None:
     ):
         return
     if message.status is RunStatus.SUCCEEDED:
-        output = turn.vault.seal(turn.run_id, turn.vault.open(message.child, message.output))
-        step_succeeded(turn, key, output)
+        _take_output(turn, key, message)
     elif is_stopping(turn, key):
         end_cancelled(turn, state)
     else:
@@ -119,8 +123,20 @@ def take_answer(turn: RunTurn, command: TakeMessage) -> None:
     settle(turn)
 
 
+def _take_output(turn: RunTurn, key: StepKey, message: ChildEnded) -> None:
+    try:
+        output = turn.vault.seal(turn.run_id, turn.vault.open(message.child, message.output))
+    except KeyErased as fault:
+        step_failed(turn, key, erased_error(turn, fault))
+    else:
+        step_succeeded(turn, key, output)
+
+
 def _child_error(turn: RunTurn, message: ChildEnded, state: StepView) -> StepError:
     if message.error is None:
         return engine_error(turn, "child.cancelled", f"sub-flow run {message.child} was cancelled")
-    text = turn.vault.open(message.child, message.error.message)
-    return StepError(type=message.error.type, message=turn.vault.seal(turn.run_id, text))
+    try:
+        text = turn.vault.open(message.child, message.error.message)
+        return StepError(type=message.error.type, message=turn.vault.seal(turn.run_id, text))
+    except KeyErased:
+        return StepError(type=message.error.type)

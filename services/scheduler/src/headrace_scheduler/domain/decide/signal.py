@@ -1,5 +1,6 @@
 """What reaches a waiting step from outside: a signal to its very run, or a correlated event."""
 
+from headrace_core.errors import KeyErased
 from headrace_core.ids import RunId, StepKey
 from headrace_core.partition.events import EventDelivery, MessageReceived
 from headrace_core.run.events import EventReceived, SignalReceived
@@ -8,10 +9,11 @@ from headrace_core.run.status import RUN_TERMINAL, RunStatus, WaitingKind
 from headrace_core.workflow.plan import EventWait
 from headrace_scheduler.domain.commands import SignalRun, TakeMessage
 from headrace_scheduler.domain.decide.advance import settle
-from headrace_scheduler.domain.decide.end_step import step_succeeded
+from headrace_scheduler.domain.decide.end_step import step_failed, step_succeeded
 from headrace_scheduler.domain.decide.leave_home import leave_home
 from headrace_scheduler.domain.decide.wait_event import RECEIVED
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
+from headrace_scheduler.domain.erasure import erased_error
 from headrace_scheduler.domain.values import event_matches
 
 
@@ -62,9 +64,14 @@ def take_event(turn: RunTurn, command: TakeMessage) -> None:
     wait = turn.plan.step_at(state.key).wait
     assert wait is not None and wait.event is not None
     owner = RunId(message.event)
-    if not event_matches(turn, state.key, wait.event, owner, message.content)[0]:
+    try:
+        if not event_matches(turn, state.key, wait.event, owner, message.content)[0]:
+            return
+        content = turn.vault.seal(turn.run_id, turn.vault.open(owner, message.content))
+    except KeyErased as fault:
+        step_failed(turn, state.key, erased_error(turn, fault))
+        settle(turn)
         return
-    content = turn.vault.seal(turn.run_id, turn.vault.open(owner, message.content))
     turn.emit(EventReceived(step=state.key, event=message.event))
     step_succeeded(turn, state.key, content, port=RECEIVED)
     settle(turn)
