@@ -109,6 +109,19 @@ def test_every_attempt_waits_for_its_own_turn() -> None:
     assert status(world, run) == "ready"
 
 
+def test_calls_that_were_due_in_an_outage_do_not_all_begin_after_it() -> None:
+    plan = flow_of("per: 1s, limit: 1")
+    world = Partitions({plan.hash: plan})
+    runs = [begin(world, plan, slot=slot) for slot in (0, 200, 400, 600, 800)]
+    due = [one for one in world.timers if one.step == CALL]
+    world.now_ms += 60_000
+    for timer in due:
+        fire = cmd.FireTimer(run=timer.run, step=CALL, kind=timer.kind, due_ms=timer.due_ms)
+        assert world.take(partition_of(slot_of(timer.run), PARTITIONS), fire) is None
+    assert statuses(world, runs) == ["ready", "ready", "waiting", "waiting", "waiting"]
+    assert world.runs[runs[4]].steps[CALL].due_ms == world.now_ms + 3 * SECOND_MS
+
+
 def test_items_go_by_the_rate_and_their_key_may_come_from_the_item() -> None:
     plan = compiled(
         "flow: v1\nname: sync\nsteps:\n  call:\n    uses: worker.call@1\n"

@@ -33,7 +33,7 @@ from headrace_scheduler.domain.decide.stopping import (
     is_stopping,
     stop_parts,
 )
-from headrace_scheduler.domain.decide.take_rate import call_at_rate
+from headrace_scheduler.domain.decide.take_rate import rate_is_due
 from headrace_scheduler.domain.decide.wait_event import EXPIRED
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.failure import engine_error
@@ -76,7 +76,7 @@ def _step_due(turn: RunTurn, command: FireTimer) -> Rejection | None:
     if state.waiting is WaitingKind.BACKOFF:
         make_ready(turn, step, state.key)
     elif state.waiting is WaitingKind.RATE:
-        call_at_rate(turn, state.key)
+        rate_is_due(turn, state)
     elif state.waiting is WaitingKind.TIMER:
         turn.emit(TimerFired(step=state.key))
         if state.passes is not None:
