@@ -13,7 +13,7 @@ from headrace_core.ids import RunId, compensation_key
 from headrace_core.run import events as ev
 from headrace_core.run.freeze import state_hash
 from headrace_core.run.replay import replay
-from headrace_core.run.status import RUN_TERMINAL, WaitingKind
+from headrace_core.run.status import RUN_TERMINAL, Repair, WaitingKind
 from tests.invariants.facts import LogFacts, Raw, RunFacts, Violation, gather
 from tests.invariants.witnesses import EventSeen, Request, RowSaid, Witnesses
 
@@ -387,9 +387,20 @@ def _assigned(run: RunFacts) -> Iterator[tuple[str, str, int]]:
 
 
 def _last_word(run: RunFacts, step: str) -> ev.RunEvent | None:
+    """The engine's own: an operator's skip or output says nothing of what was called before."""
     words = (ev.StepSucceeded, ev.StepFailed, ev.StepCancelled, ev.StepSkipped)
-    said = [e for _, _, e in run.events() if isinstance(e, words) and e.step == step]
-    return said[-1] if said else None
+    said: ev.RunEvent | None = None
+    by_operator = False
+    for _, _, event in run.events():
+        if getattr(event, "step", None) != step:
+            continue
+        if isinstance(event, ev.StepRepaired):
+            by_operator = event.repair in (Repair.SKIP, Repair.OUTPUT)
+        elif isinstance(event, ev.StepAssigned):
+            by_operator = False
+        elif isinstance(event, words) and not by_operator:
+            said = event
+    return said
 
 
 def _kinds(run: RunFacts) -> dict[int, str]:

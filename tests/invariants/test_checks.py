@@ -8,7 +8,7 @@ import pytest
 from headrace_core.ids import StepKey
 from headrace_core.partition.events import MessageReceived
 from headrace_core.run import events as ev
-from headrace_core.run.status import CancelCause
+from headrace_core.run.status import CancelCause, Repair, SkipReason
 from headrace_runtime.eventlog.port import Entry
 from tests.invariants.checks import check_campaign, in_flight_at
 from tests.invariants.facts import Violation, gather
@@ -424,6 +424,36 @@ def test_only_an_unknown_outcome_may_leave_an_effect_open(
     log.turn(run, [word, ev.RunFailed(error=ev.StepError(type="step"))])
     seen = honest(log, [*calls, request(run, BARE, 4)])
     rows = [replace(row, receipts={}) for row in seen.rows]
+    violations = found_in(log, replace(seen, rows=rows))
+    assert (violations == []) is is_true
+    assert {violation.check for violation in violations} <= {"words on effects are true"}
+
+
+@pytest.mark.parametrize(("error", "is_true"), [("unknown_outcome", True), ("http.500", False)])
+def test_what_an_operator_makes_of_a_failed_step_is_no_word_on_its_effect(
+    error: str, *, is_true: bool
+) -> None:
+    log, calls = healthy()
+    run, fault = run_in(1, 9), ev.StepError(type=error)
+    log.turn(run, [started(), ev.StepReady(step=BARE), assigned(BARE)])
+    log.turn(
+        run,
+        [
+            ev.StepFailed(step=BARE, error=fault, attempt=1),
+            ev.RunSuspended(incident=fault, step=BARE),
+        ],
+    )
+    log.turn(
+        run,
+        [
+            ev.StepRepaired(step=BARE, repair=Repair.SKIP, repaired_by="ann", failed=True),
+            ev.StepSkipped(step=BARE, reason=SkipReason.BY_OPERATOR),
+            ev.RunResumed(resumed_by="ann"),
+            END,
+        ],
+    )
+    seen = honest(log, [*calls, request(run, BARE, 4)])
+    rows = [row for row in seen.rows if row.run != run]
     violations = found_in(log, replace(seen, rows=rows))
     assert (violations == []) is is_true
     assert {violation.check for violation in violations} <= {"words on effects are true"}

@@ -22,6 +22,7 @@ from tests.simulation.world.executor import Duties, SimExecutor
 from tests.simulation.world.faults import FaultPlayer
 from tests.simulation.world.flows import SimFlow
 from tests.simulation.world.links import Link, Network
+from tests.simulation.world.operators import Operator
 from tests.simulation.world.owners import OwnerHost, Shared
 from tests.simulation.world.parts import LeaseTable, SimCatalogue
 from tests.simulation.world.rules import ALL_RULES, SafetyRules
@@ -108,9 +109,12 @@ class Campaign:
             host.start()
         self.player.play(self)
         said = self._begin_clients()
+        operator = Operator(self.chance_of("operator"), self.hosts, self.catalogue, TENANT, DAY)
+        working = asyncio.get_running_loop().create_task(operator.work(), name="operator")
         await asyncio.sleep(FAULT_PHASE_MS / 1_000)
         self.player.stop(self)
         await self._live(said)
+        working.cancel()
         return await self._end(said)
 
     def _begin_clients(self) -> "list[tuple[ClientSays, asyncio.Task[None]]]":
@@ -181,13 +185,14 @@ class Campaign:
     # Work.
 
     def _action_of(self, task: Task) -> Action:
-        action = self.flow_of[task.flow].plan.step_at(task.attempt.step).uses
+        step = self.flow_of[task.flow].plan.step_at(task.attempt.step)
+        action = step.fallback[task.fallback - 1].uses if task.fallback else step.uses
         assert action is not None
         return action
 
     def _answer_of(self, task: Task) -> Word | None:
-        attempt = task.attempt
-        return self.flow_of[task.flow].answer(attempt.run, StepKey(attempt.step), attempt.number)
+        attempt, flow = task.attempt, self.flow_of[task.flow]
+        return flow.answer(attempt.run, StepKey(attempt.step), attempt.number, task.fallback)
 
     # The end.
 

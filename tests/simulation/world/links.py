@@ -82,6 +82,7 @@ class Link:
             assignment.attempt,
             assignment.token,
         )
+        state = assignment.run.steps.get(assignment.step)
         task = Task(
             attempt,
             assignment.executor,
@@ -89,6 +90,7 @@ class Link:
             assignment.run.plan,
             assignment.run.flow,
             assignment.lane,
+            fallback=state.fallback if state is not None else 0,
         )
         self._outgoing.tasks = [*self._outgoing.tasks, task]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headrace_runtime.eventlog.memory import StaleAppend
-from tests.simulation.world.flows import SimFlow, random_flow
+from tests.simulation.world.flows import SimFlow
+from tests.simulation.world.shapes import random_flow
 
 FAULT_PHASE_MS = 3_500
 """Longer than the grace of executors and two leases, so that takeovers meet further faults."""

@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from headrace_core.workflow.plan import PlanStep
 from tests.simulation.world.campaign import play
-from tests.simulation.world.flows import SimFlow, without_step
+from tests.simulation.world.flows import SimFlow
 from tests.simulation.world.rules import ALL_RULES, SafetyRules
 from tests.simulation.world.scenario import Scenario
+from tests.simulation.world.shapes import without_step
 
 PLAYS_MAX = 400
 Part = TypeVar("Part")

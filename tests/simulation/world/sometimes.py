@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 
 from tests.simulation.world.scenario import EXECUTOR_POINTS, OWNER_POINTS, FaultKind
+from tests.simulation.world.verdict import KINDS
 
 RARE = (
+    *KINDS,
     "checkpoint refused",
     "child run",
+    "detached run",
+    "fallback",
+    "further pass",
+    "output in place of a failure",
     "effect row closed by an owner",
     "fenced owner",
     "lapsed effect claim",

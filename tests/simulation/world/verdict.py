@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from headrace_core.ids import RunId, step_of
+from headrace_core.ids import RunId, name_of, owner_of
 from headrace_core.run import events as ev
 from headrace_core.run.state import RunState
 from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
@@ -23,6 +23,11 @@ from tests.simulation.world.clients import ClientSays
 from tests.simulation.world.flows import SimFlow
 
 UNKNOWN = "unknown_outcome"
+KINDS = (
+    *("EventReceived", "GroupOpened", "RunResumed", "RunSuspended", "SignalReceived"),
+    "StepRepaired",
+)
+"""Counted by their names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,14 +133,14 @@ def _as_logged(run: RunFacts, flow: SimFlow, unknown: frozenset[str]) -> Mapping
         key: step.status
         for key, step in steps.items()
         if step.status in (StepStatus.SUCCEEDED, StepStatus.FAILED)
-        and step_of(key)[1] is None
+        and owner_of(key) is None
         and (key in unknown or flow.depends_on_faults(key))
     }
 
 
 def _unknown_steps(run: RunFacts) -> frozenset[str]:
     return frozenset(
-        step_of(event.step)[0]
+        name_of(event.step)
         for _, _, event in run.events()
         if isinstance(event, ev.StepFailed) and event.error.type == UNKNOWN
     )
@@ -156,8 +161,11 @@ def _seen(observed: Observed, facts: LogFacts) -> Counter[str]:
     states = [run.state for run in facts.runs.values() if run.state is not None]
     undone = [run for run in facts.runs.values() if _undoes(run)]
     steps = [step for state in states for step in state.steps.values()]
+    events = [event for run in facts.runs.values() for _, _, event in run.events()]
+    kinds = Counter(type(event).__name__ for event in events)
     return Counter(
         {
+            **{kind: kinds[kind] for kind in KINDS},
             "void record": facts.void,
             "takeover": facts.claims,
             "fenced owner": said.count("another owner has claimed") + said.count("is stale"),
@@ -167,6 +175,18 @@ def _seen(observed: Observed, facts: LogFacts) -> Counter[str]:
             "unknown outcome": sum(len(_unknown_steps(run)) for run in facts.runs.values()),
             "step cancelled": sum(step.status is StepStatus.CANCELLED for step in steps),
             "child run": sum(state.parent is not None for state in states),
+            "detached run": sum(
+                state.parent is not None and state.parent.detached for state in states
+            ),
+            "fallback": sum(
+                isinstance(event, ev.StepRetryScheduled) and event.fallback > 0 for event in events
+            ),
+            "further pass": sum(
+                isinstance(event, ev.PassStarted) and event.number > 1 for event in events
+            ),
+            "output in place of a failure": sum(
+                isinstance(event, ev.StepSucceeded) and event.recovered for event in events
+            ),
             "parked": said.count("run parked"),
             "terminal": sum(state.status in RUN_TERMINAL for state in states),
             "takeover in mid-compensation": sum(_taken_over(facts, run) for run in undone),

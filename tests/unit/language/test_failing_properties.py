@@ -14,7 +14,7 @@ from headrace_core.run.status import RUN_TERMINAL, RunStatus, StepStatus
 from headrace_core.workflow.plan import Fallback, Jitter, OnError, PlanStep, RetryPolicy
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.effects import SetTimer
-from tests.simulation.world.flows import random_flow
+from tests.simulation.world.shapes import random_flow
 from tests.support.run_harness import ECHO, RUN, Harness, plan_of, step, template
 
 GOOD = ""
