@@ -1,5 +1,7 @@
 """`on_failure: suspend`, and the same run going on after a repair."""
 
+import pytest
+
 from headrace_core.ids import StepKey
 from headrace_core.payload import NOTHING
 from headrace_core.run.events import StepError, StepRepaired, StepSkipped
@@ -15,6 +17,7 @@ from headrace_core.workflow.plan import (
 )
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Reason, Rejection
+from tests.support.flow_run import compiled
 from tests.support.run_harness import TENANT, Harness, plan_of, step, template
 
 HTTP = Action(UsesKind.ACTION, "http.get", "http.get@1", "1", Effect.READ)
@@ -208,6 +211,60 @@ def test_a_suspended_run_can_be_cancelled() -> None:
     )
     assert run.when(cancel) is None
     assert run.state.status is RunStatus.CANCELLED
+
+
+EACH = """
+flow: v1
+name: each
+on_failure: suspend
+steps:
+  bad: {uses: http.get@1, with: {url: "https://example.com"}, retry: {max_attempts: 1}}
+  whole:
+    foreach: {in: "[1, 2]", as: one, max_parallel: 1}
+    uses: http.get@1
+    with: {url: "https://example.com"}
+"""
+GROUPED = """
+flow: v1
+name: grouped
+on_failure: suspend
+steps:
+  bad: {uses: http.get@1, with: {url: "https://example.com"}, retry: {max_attempts: 1}}
+  whole:
+    group:
+      part: {uses: http.get@1, with: {url: "https://example.com"}}
+      after: {needs: [part], uses: http.get@1, with: {url: "https://example.com"}}
+"""
+REPEATED = """
+flow: v1
+name: repeated
+on_failure: suspend
+steps:
+  bad: {uses: http.get@1, with: {url: "https://example.com"}, retry: {max_attempts: 1}}
+  whole:
+    uses: http.get@1
+    with: {url: "https://example.com"}
+    repeat: {until: "false", max: 3}
+"""
+
+
+@pytest.mark.parametrize(
+    ("definition", "part"), [(EACH, "whole[0]"), (GROUPED, "whole/part"), (REPEATED, "whole#1")]
+)
+def test_a_step_whose_only_open_part_ended_while_the_run_was_suspended_ends_by_a_cancel(
+    definition: str, part: str
+) -> None:
+    run = Harness(compiled(definition)).start()
+    done = run.assign(part)
+    run.fail("bad", "http.400")
+    assert run.when(done) is None
+    assert run.state.status is RunStatus.SUSPENDED
+    cancel = cmd.CancelRun(
+        run=run.state.run_id, tenant=TENANT, cause=CancelCause.REQUEST, requested_by="ann"
+    )
+    assert run.when(cancel) is None
+    assert run.state.status is RunStatus.CANCELLED
+    assert state_hash(run.refolded()) == state_hash(run.state)
 
 
 def test_a_repaired_step_that_waits_for_its_turn_survives_a_snapshot() -> None:

@@ -3,10 +3,16 @@
 from headrace_core.ids import StepKey, member_key
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import RunCancelRequested, StepSkipped
-from headrace_core.run.status import RUN_TERMINAL, STEP_TERMINAL, CancelCause, SkipReason
+from headrace_core.run.status import (
+    RUN_TERMINAL,
+    STEP_TERMINAL,
+    CancelCause,
+    RunStatus,
+    SkipReason,
+)
 from headrace_scheduler.domain.commands import CancelRun, TimerKind
 from headrace_scheduler.domain.decide.advance import settle
-from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS, stop_open_steps
+from headrace_scheduler.domain.decide.stopping import CANCEL_GRACE_MS, has_parts, stop_open_steps
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.effects import SetTimer
 
@@ -34,9 +40,14 @@ def request_cancel(
     for step_id in turn.plan.order:
         _skip_if_pending(turn, StepKey(step_id))
     for state in list(run.steps.values()):
-        if state.group is not None and state.status not in STEP_TERMINAL:
+        if state.status in STEP_TERMINAL or not has_parts(state):
+            continue
+        if state.group is not None:
             for step_id in turn.plan.scope_of(state.key).order:
                 _skip_if_pending(turn, member_key(state.key, step_id))
+        if run.status is RunStatus.SUSPENDED:
+            # Its last open part may have ended meanwhile: nothing else would look at it again.
+            turn.begun.append(state.key)
     if run.active or run.idle:
         due_ms = turn.now_ms + CANCEL_GRACE_MS
         turn.perform(SetTimer(due_ms, run.run_id, StepKey(""), TimerKind.CANCEL_GRACE))
