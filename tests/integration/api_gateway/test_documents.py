@@ -69,7 +69,7 @@ async def test_the_openapi_document_describes_every_route_with_examples(
         for path, methods in document["paths"].items()
         for method, operation in methods.items()
     }
-    assert len(operations) == 40
+    assert len(operations) == 43
     for name, operation in operations.items():
         assert operation["summary"], name
         assert "default" in operation["responses"], name

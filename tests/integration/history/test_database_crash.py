@@ -1,8 +1,6 @@
 """History over a database that is killed: what a reader has seen stays."""
 
 import asyncio
-import os
-import signal
 from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +11,7 @@ from headrace_core.errors import Unavailable
 from headrace_core.run.status import RunStatus
 from headrace_runtime.postgres.embedded import EmbeddedPostgres
 from tests.integration.history.conftest import running_history
+from tests.support.postgres_sessions import kill_and_wait
 from tests.unit.history.recorded_runs import TENANT, LogWriter, run_of, sequential_run
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -33,8 +32,7 @@ async def test_a_run_that_was_written_is_found_after_the_database_was_killed(
         await writer.run(run_of(1), sequential_run(3))
         await history.flushed(TENANT)
         before = await history.replayer.turns(TENANT, run_of(1))
-        assert server.pid is not None
-        os.kill(server.pid, signal.SIGKILL)
+        kill_and_wait(server.pid)
         server.start()
         row = await answered(lambda: history.replayer.row(TENANT, run_of(1)))
         assert row.status is RunStatus.SUCCEEDED
