@@ -101,6 +101,13 @@ class ScriptedScheduler(SchedulerServiceServicer):
             if replies:
                 yield pb.CommandResponse(replies=replies)
 
+    async def Deliver(
+        self, request_iterator: AsyncIterator[pb.DeliverRequest], context: Context
+    ) -> AsyncIterator[pb.DeliverResponse]:
+        """The gateway has no outbox: nobody asks."""
+        await self._cut.wait()
+        yield pb.DeliverResponse()
+
     async def WatchOffsets(
         self, request: pb.WatchOffsetsRequest, context: Context
     ) -> AsyncIterator[pb.WatchOffsetsResponse]:

@@ -197,7 +197,7 @@ class OwnerHost:
         for task in self._tasks:
             task.cancel()
         engine.dispatch.close_all()
-        return asyncio.gather(*self._tasks, engine.background.close(), return_exceptions=True)
+        return asyncio.gather(*self._tasks, engine.close(), return_exceptions=True)
 
     async def crash(self) -> None:
         left = self.fall()

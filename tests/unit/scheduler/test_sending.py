@@ -13,13 +13,12 @@ from headrace_core.partition.state import PartitionState
 from headrace_core.payload import Stored
 from headrace_core.run.events import Parent
 from headrace_core.run.status import RunStatus
-from headrace_runtime.clock import SystemClock
 from headrace_runtime.telemetry import Logger
-from headrace_scheduler.app.background import Background
+from headrace_scheduler.app.delivery import Delivery
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.domain import commands as cmd
-from tests.simulation.world.parts import SimCatalogue, SimRows
+from tests.simulation.world.parts import SimCatalogue
 from tests.simulation.world.virtual_loop import run_virtually
 from tests.support.run_harness import RUN, TENANT, child
 
@@ -69,7 +68,7 @@ class MovingCatalogue(SimCatalogue):
 
 
 async def taken(messages: list[Message], *faults: HeadraceError) -> list[int]:
-    """Numbers in the order in which they came to the receiver, in two seconds."""
+    """Numbers in the order in which they came to the receiver, in five seconds."""
     source, target = (
         OwnedPartition(number, b"log", 0, 0, PartitionState(number)) for number in (0, 1)
     )
@@ -78,12 +77,10 @@ async def taken(messages: list[Message], *faults: HeadraceError) -> list[int]:
     put: list[Input] = []
     log = Logger("tests", write=lambda line: None)
     catalogue = MovingCatalogue(list(faults))
-    background = Background(catalogue, SimRows(), SystemClock(), lambda: bytes(10), log)
-    background.submit = put.append
-    background.owned = {0: source, 1: target}.get
-    background.deliver(source, 1)
-    await asyncio.sleep(2)
-    await background.close()
+    delivery = Delivery(catalogue, {0: source, 1: target}.get, put.append, log)
+    delivery.deliver(source, 1)
+    await asyncio.sleep(5)
+    await delivery.close()
     return [one.command.number for one in put if isinstance(one.command, cmd.TakeMessage)]
 
 

@@ -11,6 +11,7 @@ from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.appending import Appending
 from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.background import Background
+from headrace_scheduler.app.delivery import Delivery
 from headrace_scheduler.app.dispatch import Dispatch
 from headrace_scheduler.app.inbox import Inbox
 from headrace_scheduler.app.loop import Loop
@@ -69,8 +70,14 @@ class Engine:
     dispatch: Dispatch
     worker_tasks: WorkerTasks
     background: Background
+    delivery: Delivery
     assigning: Assigning
     pulses: Pulses
+
+    async def close(self) -> None:
+        """What is under way outside of the loop ends where it is."""
+        await self.background.close()
+        await self.delivery.close()
 
 
 def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
@@ -78,13 +85,14 @@ def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
     timers = Timers()
     assigning = Assigning(ports.tokens)
     background = Background(ports.catalogue, ports.rows, clock, ports.unique, logger)
-    turns = parts.turns(ports.catalogue, ports.description.partitions)
     inbox = Inbox()
     owned: dict[int, OwnedPartition] = {}
+    delivery = Delivery(ports.catalogue, owned.get, inbox.put, logger)
+    turns = parts.turns(ports.catalogue, ports.description.partitions)
     worker_tasks = WorkerTasks(ports.catalogue, owned, background, inbox.put, logger)
     dispatch = Dispatch(assigning, owned, inbox.put, inbox.wake, logger, worker_tasks)
     pulses = Pulses(ports.catalogue, clock)
-    performing = Performing(dispatch, background, assigning, pulses, logger)
+    performing = Performing(dispatch, background, delivery, assigning, pulses, logger)
     appending = parts.appending(log, ports.catalogue)
     loop = parts.loop(inbox, owned, turns, assigning, appending, performing, timers, clock)
     background.submit = inbox.put
@@ -106,7 +114,7 @@ def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
         loop=loop,
         turns=turns,
         performing=performing,
-        background=background,
+        delivery=delivery,
         assigning=assigning,
         snapshots=snapshots,
         catalogue=ports.catalogue,
@@ -116,4 +124,4 @@ def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
         heartbeat_s=HEARTBEAT_S,
         log=logger,
     )
-    return Engine(loop, ownership, dispatch, worker_tasks, background, assigning, pulses)
+    return Engine(loop, ownership, dispatch, worker_tasks, background, delivery, assigning, pulses)

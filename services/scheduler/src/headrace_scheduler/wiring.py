@@ -19,19 +19,23 @@ from headrace_runtime.eventlog.port import LogDescription
 from headrace_runtime.eventlog.postgres import PostgresLog, create_log
 from headrace_runtime.internal_token import internal_token
 from headrace_runtime.keys import DataKeys, load_root_key
-from headrace_runtime.leases import SCHEMA, Leases, migrations
+from headrace_runtime.leases import SCHEMA, Leases, Owners, migrations
 from headrace_runtime.postgres.migrate import migrate
 from headrace_runtime.postgres.pool import open_connection, open_pool
 from headrace_runtime.rpc.internal_calls import InternalCallsOnly
 from headrace_runtime.rpc.server import start_server
 from headrace_runtime.sealing import Keyring
 from headrace_runtime.service import Life
+from headrace_runtime.telemetry import Logger
 from headrace_scheduler import metrics
 from headrace_scheduler.adapters.catalogue import StoredCatalogue
 from headrace_scheduler.adapters.effect_rows import StoredRows
+from headrace_scheduler.adapters.owners import OtherOwners
+from headrace_scheduler.adapters.peer_streams import PeerStreams
 from headrace_scheduler.adapters.snapshot_store import PostgresSnapshots
 from headrace_scheduler.adapters.worker_keys import StoredWorkerKeys
 from headrace_scheduler.api.command import CommandStreams
+from headrace_scheduler.api.deliver import DeliverStreams
 from headrace_scheduler.api.dispatch import DispatchServicer
 from headrace_scheduler.api.servicer import SchedulerServicer, add_services
 from headrace_scheduler.api.watch_offsets import OffsetHints
@@ -80,11 +84,15 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
     )
     token = internal_token(root_key)
     admission = Admission(token, StoredWorkerKeys(pool))
-    servicers = _servicers(engine, description, catalogue, admission, owner)
+    owners = OtherOwners(Owners(pool))
+    peers = PeerStreams(owners, engine.delivery, description.log_id, life.log, token)
+    engine.delivery.peers = peers
+    servicers = _servicers(engine, description, catalogue, admission, owner, owners, life.log)
     server = await start_server(
         settings.listen, servicers, interceptors=[InternalCallsOnly(token, DISPATCH)]
     )
     address = Address.parse(settings.advertise) if settings.advertise else server.address
+    owners.own = address
     leases = Leases(dsn, owner, address, description.partitions)
     _publish_metrics(engine)
     life.keep("keyring", keyring.keep_fresh())
@@ -97,7 +105,8 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
         engine.loop.stop()
         await _release(engine, leases, life)
         engine.dispatch.close_all()
-        await engine.background.close()
+        await engine.close()
+        await peers.close()
         await server.stop()
         await log.close()
         await pool.close()
@@ -109,12 +118,17 @@ def _servicers(
     catalogue: StoredCatalogue,
     admission: Admission,
     owner: str,
+    owners: OtherOwners,
+    log: Logger,
 ) -> Sequence[Callable[[grpc.aio.Server], None]]:
     hints = OffsetHints()
     engine.loop.on_committed = hints.committed
     why_not_owned = engine.ownership.why_not_owned
-    commands = CommandStreams(engine.loop, catalogue, description.partitions, why_not_owned)
-    scheduler = SchedulerServicer(commands, hints)
+    commands = CommandStreams(
+        engine.loop, catalogue, description.partitions, why_not_owned, owners.named
+    )
+    deliveries = DeliverStreams(engine.delivery, description.log_id, owners.named, log)
+    scheduler = SchedulerServicer(commands, deliveries, hints)
     dispatch = DispatchServicer(owner, description.log_id, engine, catalogue, admission)
     return (lambda server: add_services(server, scheduler, dispatch),)
 

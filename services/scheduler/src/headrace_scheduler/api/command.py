@@ -1,7 +1,7 @@
 """SchedulerService.Command: starts, cancels and decisions from a gateway, many per message."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 import grpc
@@ -51,7 +51,8 @@ _Context = grpc.aio.ServicerContext[pb.CommandRequest, pb.CommandResponse]
 
 
 class CommandStreams:
-    """All open command streams. Whoever is told NotOwner looks into the lease table itself."""
+    """All open command streams. `owner_of` answers the address of
+    whoever else owns a partition, empty where nobody is known."""
 
     def __init__(
         self,
@@ -59,7 +60,9 @@ class CommandStreams:
         catalogue: Catalogue,
         partitions: int,
         why_not_owned: Callable[[int], str],
+        owner_of: Callable[[int], Awaitable[str]],
     ) -> None:
+        self._owner_of = owner_of
         self._loop = loop
         self._catalogue = catalogue
         self._partitions = partitions
@@ -96,7 +99,7 @@ class CommandStreams:
             stream.reject(command.id, error.code, str(error))
             return
         if partition not in self._loop.partitions:
-            stream.not_owner(command.id, partition)
+            stream.not_owner(command.id, partition, await self._owner_of(partition))
             return
         self._loop.put(Input(partition, decided, answer))
 
@@ -268,10 +271,11 @@ class _Replies:
         reply.rejected.code, reply.rejected.message = code, message
         self._ready.set()
 
-    def not_owner(self, command: int, partition: int) -> None:
+    def not_owner(self, command: int, partition: int, owner: str = "") -> None:
         reply = self._message.replies.add()
         reply.id = command
         reply.not_owner.partition = partition
+        reply.not_owner.owner_address = owner
         reply.not_owner.reason = self._why_not_owned(partition)
         self._ready.set()
 

@@ -11,6 +11,7 @@ from headrace.scheduler.v1.scheduler_service_pb2_grpc import (
     add_SchedulerServiceServicer_to_server,
 )
 from headrace_scheduler.api.command import CommandStreams
+from headrace_scheduler.api.deliver import DeliverStreams
 from headrace_scheduler.api.dispatch import DispatchServicer
 from headrace_scheduler.api.watch_offsets import OffsetHints
 
@@ -23,8 +24,11 @@ def add_services(
 
 
 class SchedulerServicer(SchedulerServiceServicer):
-    def __init__(self, commands: CommandStreams, hints: OffsetHints) -> None:
+    def __init__(
+        self, commands: CommandStreams, deliveries: DeliverStreams, hints: OffsetHints
+    ) -> None:
         self._commands = commands
+        self._deliveries = deliveries
         self._hints = hints
 
     async def Command(
@@ -33,6 +37,14 @@ class SchedulerServicer(SchedulerServiceServicer):
         context: grpc.aio.ServicerContext[pb.CommandRequest, pb.CommandResponse],
     ) -> AsyncIterator[pb.CommandResponse]:
         async for response in self._commands.serve(request_iterator):
+            yield response
+
+    async def Deliver(
+        self,
+        request_iterator: AsyncIterator[pb.DeliverRequest],
+        context: grpc.aio.ServicerContext[pb.DeliverRequest, pb.DeliverResponse],
+    ) -> AsyncIterator[pb.DeliverResponse]:
+        async for response in self._deliveries.serve(request_iterator, context):
             yield response
 
     async def WatchOffsets(

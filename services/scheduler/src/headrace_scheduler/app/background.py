@@ -1,4 +1,4 @@
-"""Effects that wait for something: rows, blobs, sub-flow inputs, messages. Each ends in an input.
+"""Effects that wait for something: rows, blobs, sub-flow inputs. Each ends in an input.
 
 A task per effect is affordable here: none of these belongs to the path of an ordinary step.
 """
@@ -9,16 +9,9 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from headrace_core.errors import HeadraceError, KeyErased, PayloadError, Unavailable
+from headrace_core.errors import KeyErased, Unavailable
 from headrace_core.ids import DAY_MS, RunId, TenantId, run_id, slot_for
-from headrace_core.partition.events import (
-    ChildEnded,
-    ChildStart,
-    EventDelivery,
-    EventStart,
-    Message,
-)
-from headrace_core.payload import NOTHING, BlobMissingHere
+from headrace_core.payload import BlobMissingHere
 from headrace_core.run.state import RunView
 from headrace_core.run.status import CancelCause
 from headrace_runtime.clock import Clock
@@ -29,12 +22,10 @@ from headrace_scheduler.app.ports import Catalogue, EffectRows
 from headrace_scheduler.app.preparing import child_input, schedule_input, sealed_firing
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decide.schedule import firing_ms
-from headrace_scheduler.domain.decision import Reason, Rejection
 from headrace_scheduler.domain.effects import (
     ArmSchedule,
     CancelOpenRun,
     CloseRow,
-    DeliverMessages,
     FetchPayload,
     PrepareChild,
     ReleaseFiring,
@@ -61,11 +52,8 @@ class Background:
         self._unique = unique
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
-        self._delivering: dict[tuple[int, int], int] = {}
-        self._sending_again: set[tuple[int, int]] = set()
         self.submit: SubmitInput = lambda incoming: None
         self.owned: Callable[[int], OwnedPartition | None] = lambda partition: None
-        self.count_partitions: int = 1
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -73,13 +61,8 @@ class Background:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def start(
-        self,
-        partition: OwnedPartition,
-        effect: CloseRow | PrepareChild | FetchPayload | DeliverMessages,
+        self, partition: OwnedPartition, effect: CloseRow | PrepareChild | FetchPayload
     ) -> None:
-        if isinstance(effect, DeliverMessages):
-            self.deliver(partition, effect.target)
-            return
         run = partition.runs.get(effect.run)
         if run is None:
             return
@@ -115,76 +98,6 @@ class Background:
     def run_for(self, work: Work, partition: int, run: RunView) -> None:
         """Again while what it needs is away; a bug of it parks the run."""
         self._spawn(work, partition, run)
-
-    def forget(self, partition: int) -> None:
-        """The partition was given up: what was on its way to or from it is sent again later."""
-        for pair in [pair for pair in self._delivering if partition in pair]:
-            del self._delivering[pair]
-
-    def deliver(self, source: OwnedPartition, target: int) -> None:
-        """Send what is not yet on its way, in order. It is sent again whenever either side was
-        recovered, until the receiver's durable watermark is recorded here."""
-        outbox = source.state.outboxes.get(target)
-        if outbox is None or self.owned(target) is None:
-            return
-        begun = max(self._delivering.get((source.number, target), 0), outbox.acknowledged)
-        pending = [
-            (number, outbox.messages[number]) for number in range(begun + 1, outbox.sent + 1)
-        ]
-        if pending:
-            self._delivering[source.number, target] = outbox.sent
-            self._spawn(partial(self._send_or_again, source.number, target, pending))
-
-    def send_again(self, source: int, target: int) -> None:
-        """Everything that is not acknowledged yet, in a moment."""
-        if (source, target) not in self._sending_again:
-            self._sending_again.add((source, target))
-            self._spawn(partial(self._send_again, source, target))
-
-    async def _send_again(self, source: int, target: int) -> None:
-        await asyncio.sleep(RETRY_S)
-        self._sending_again.discard((source, target))
-        self._delivering.pop((source, target), None)
-        owned = self.owned(source)
-        if owned is not None:
-            self.deliver(owned, target)
-
-    def deliver_all_to(self, target: int, sources: "list[OwnedPartition]") -> None:
-        for source in sources:
-            self.deliver(source, target)
-
-    async def _send_or_again(
-        self, source: int, target: int, pending: "list[tuple[int, Message]]"
-    ) -> None:
-        """What goes wrong for good, such as a plan of a newer release, may go well later; until
-        then what is numbered above it waits, since the receiver takes messages in order."""
-        try:
-            await self._send(source, target, pending)
-        except HeadraceError as error:
-            if isinstance(error, Unavailable):
-                raise
-            self._log.error("message not delivered", source=source, target=target, error=error)
-            self.send_again(source, target)
-
-    async def _send(self, source: int, target: int, pending: "list[tuple[int, Message]]") -> None:
-        for number, message in pending:
-            if isinstance(message, ChildStart | EventStart):
-                await self._catalogue.load(message.tenant, message.plan)
-            # Without its content the run's decision fails, which parks that run alone.
-            with suppress(PayloadError):
-                await self._bring(message)
-            take = cmd.TakeMessage(source=source, number=number, message=message)
-            answer = _Delivered(self, source, target, number)
-            self.submit(Input(target, take, answer))
-
-    async def _bring(self, message: Message) -> None:
-        """Its payloads to hand."""
-        if isinstance(message, EventDelivery):
-            await self._catalogue.fetch(message.tenant, RunId(message.event), message.content)
-        elif isinstance(message, ChildEnded):
-            for stored in (message.output, message.error.message if message.error else NOTHING):
-                if stored:
-                    await self._catalogue.fetch(message.tenant, message.child, stored)
 
     async def _close_row(self, partition: int, run: RunView, effect: CloseRow) -> None:
         verdict, output = await self._rows.close(
@@ -268,27 +181,3 @@ class Background:
         vault = self._catalogue.vault(run.tenant)
         incident = sealed_error(vault, run.run_id, "engine.fault", repr(error))
         self.submit(Input(partition, cmd.ParkRun(run=run.run_id, incident=incident)))
-
-
-class _Delivered:
-    """The receiver's answer to one message: durable, so the sender may forget it."""
-
-    __slots__ = ("_background", "_number", "_source", "_target")
-
-    def __init__(self, background: Background, source: int, target: int, number: int) -> None:
-        self._background = background
-        self._source, self._target, self._number = source, target, number
-
-    def accepted(self, partition: int, offset: int) -> None:
-        acknowledge = cmd.RecordAcknowledgement(target=self._target, number=self._number)
-        self._background.submit(Input(self._source, acknowledge))
-
-    def rejected(self, rejection: Rejection, partition: int, epoch: int) -> None:
-        if rejection.reason is Reason.REPEATED:
-            self.accepted(partition, 0)
-        elif rejection.reason is Reason.OUT_OF_ORDER:
-            # One before it was put off, to fetch what it needs: this one comes again after it.
-            self._background.send_again(self._source, self._target)
-
-    def unavailable(self, partition: int) -> None:
-        self._background.forget(partition)

@@ -12,7 +12,7 @@ from headrace_runtime.clock import Clock
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.appending import Loss, told_of
 from headrace_scheduler.app.assigning import Assigning
-from headrace_scheduler.app.background import Background
+from headrace_scheduler.app.delivery import Delivery
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
 from headrace_scheduler.app.newer_claims import NewerClaims
@@ -46,7 +46,7 @@ class Ownership:
         loop: Loop,
         turns: Turns,
         performing: Performing,
-        background: Background,
+        delivery: Delivery,
         assigning: Assigning,
         snapshots: Snapshots,
         catalogue: Catalogue,
@@ -61,7 +61,7 @@ class Ownership:
         self._loop = loop
         self._turns = turns
         self._performing = performing
-        self._background = background
+        self._delivery = delivery
         self._assigning = assigning
         self._snapshots = snapshots
         self._catalogue = catalogue
@@ -167,8 +167,7 @@ class Ownership:
                 self._loop.put(Input(owned.number, cmd.ContinueRun(run=run.run_id)))
         for effect in effects_of_partition(owned.state):
             self._performing.perform_one(owned, effect, self._timers)
-        for source in tuple(self._loop.partitions.values()):
-            self._background.deliver(source, owned.number)
+        self._delivery.arrived(owned, tuple(self._loop.partitions.values()))
 
     def _derive_run(self, owned: OwnedPartition, run: RunState) -> None:
         plan = self._catalogue.plan(run.tenant, run.plan)
@@ -182,7 +181,7 @@ class Ownership:
     def _lost(self, loss: Loss) -> None:
         self._log.warning("partition given up", partition=loss.partition, reason=loss.reason)
         self._told[loss.partition] = loss.told
-        self._background.forget(loss.partition)
+        self._delivery.forget(loss.partition)
         self._snapshots.forget(loss.partition)
         if not loss.claim_again:
             self._stop_if_held(loss.partition)

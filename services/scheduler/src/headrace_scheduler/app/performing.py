@@ -8,6 +8,7 @@ from headrace_core.partition.state import StartKey
 from headrace_runtime.telemetry import Logger
 from headrace_scheduler.app.assigning import Assigning
 from headrace_scheduler.app.background import Background
+from headrace_scheduler.app.delivery import Delivery
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Assignment, Dispatcher
@@ -38,12 +39,14 @@ class Performing:
         self,
         dispatcher: Dispatcher,
         background: Background,
+        delivery: Delivery,
         assigning: Assigning,
         pulses: Pulses,
         log: Logger,
     ) -> None:
         self.dispatcher = dispatcher
         self._background = background
+        self._delivery = delivery
         self._assigning = assigning
         self._pulses = pulses
         self._log = log
@@ -97,8 +100,10 @@ class Performing:
                     partition.dirty.discard(effect.run)
                     partition.ended.add(effect.run)
                     partition.first_offsets.pop(effect.run, None)
-            case CloseRow() | PrepareChild() | FetchPayload() | DeliverMessages():
+            case CloseRow() | PrepareChild() | FetchPayload():
                 self._background.start(partition, effect)
+            case DeliverMessages():
+                self._delivery.deliver(partition, effect.target)
             case ContinueLater():
                 self._background.continue_run(partition.number, effect.run)
             case ReleaseFiring():

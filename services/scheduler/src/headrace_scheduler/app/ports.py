@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.partition.events import Message
 from headrace_core.partition.state import StartKey
 from headrace_core.payload import Stored, Vault
 from headrace_core.run.state import RunView
 from headrace_core.workflow.plan import Plan
+from headrace_scheduler.app.inputs import Answer
 from headrace_scheduler.domain.commands import RowVerdict
 
 
@@ -97,6 +99,32 @@ class EffectRows(Protocol):
         self, tenant: TenantId, run: RunId, step: StepKey, fallback: int, attempt: int
     ) -> tuple[RowVerdict, Stored]:
         """Close the row of the step's last attempt, or say what it already holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message on its way, by its number in the outbox."""
+
+    number: int
+    message: Message
+
+
+class Receipt(Answer, Protocol):
+    """Whoever sent a message hears of it: `accepted` and a known repeat are its durable
+    acknowledgement."""
+
+    def put_off(self, after_s: float) -> None:
+        """It cannot be decided yet: it is to be sent again, and so is what comes after it."""
+        ...
+
+
+class Peers(Protocol):
+    """The schedulers that own the other partitions. What they answer comes to
+    `Delivery.acknowledge` and `send_again`."""
+
+    async def send(self, source: int, target: int, parcels: Sequence[Parcel]) -> None:
+        """On its way, in order. Raises Unavailable: nobody is known to own the target."""
         ...
 
 
