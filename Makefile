@@ -47,10 +47,13 @@ bench-core: setup ## CPU-µs of turns and folds, memory of sleeping runs, into b
 
 bench: bench-core bench-quick ## every figure of docs/performance.md
 
+reference: setup ## write docs/flows/reference.md from the model
+	@$(bin)/python -m tests.support.language_reference
+
 protos: ## generate Python from proto/ again, in place
 	@$(bin)/python packages/contracts/hatch_build.py
 
 lock: ## resolve the dependencies and write every requirements.lock
 	@$(PYTHON) .ci/workspace.py lock
 
-.PHONY: help setup up demo chaos sim check test unit lint fmt types bench bench-core bench-quick protos lock
+.PHONY: help setup up demo chaos sim check test unit lint fmt types bench bench-core bench-quick reference protos lock

@@ -22,21 +22,32 @@ __all__ = ["Concurrency", "Defaults", "Flow", "Step"]
 
 class Concurrency(Model):
     key: str
+    """Template over `inputs` and `vars`: runs of the tenant with one value share the limit."""
     limit: Positive
+    """Open runs of one key at a time."""
     on_conflict: Maybe[Literal["queue", "skip", "cancel_running"]] = None
+    """What a further run does: waits its turn, ends at once, or takes the place of the oldest;
+    `queue` if absent."""
 
 
 class Defaults(Model):
     retry: Maybe[Retry] = None
+    """Of every step that states none."""
     timeout: Maybe[Duration] = None
+    """Of every step that states none."""
 
 
 class Flow(Model):
     flow: Literal["v1"]
+    """Version of the language."""
     name: FlowName
+    """By which it is published, started and called."""
     title: Maybe[str] = None
+    """For people."""
     description: Maybe[str] = None
+    """For people."""
     tags: Maybe[Object] = None
+    """For people."""
     triggers: Maybe[dict[Id, Trigger]] = None
     """What starts a run, by name."""
     inputs: Maybe[Annotated[dict[str, Object], Field(description="JSON Schema per input")]] = None
@@ -46,6 +57,7 @@ class Flow(Model):
     subject: Maybe[Cel] = None
     """CEL: whose personal data the payloads hold; gives them their own erasable key."""
     concurrency: Maybe[Concurrency] = None
+    """How many runs of one key are open at a time."""
     timeout: Maybe[Duration] = None
     """Longest time of the whole run."""
     on_failure: Maybe[Literal["drain", "cancel", "suspend", "compensate"]] = None
@@ -53,5 +65,6 @@ class Flow(Model):
     defaults: Maybe[Defaults] = None
     """Policies of every step that does not state its own."""
     steps: Steps
+    """Name to step; their order in the file means nothing."""
     outputs: Maybe[Object] = None
     """Name to template; the run's output."""

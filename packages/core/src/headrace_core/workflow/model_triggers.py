@@ -11,12 +11,16 @@ from headrace_core.workflow.model_types import Cel, Duration, Maybe, Model, Obje
 
 class Webhook(Model):
     path: str
+    """Of the address, `/v1/hooks/<tenant>/<path>`."""
     verify: Maybe[Literal["standard-webhooks", "hmac", "bearer", "none"]] = None
+    """How a request proves where it comes from; `none` if absent."""
     secret: Maybe[str] = None
     """Name of the secret that signs the requests, or `${{ secrets.NAME }}`."""
     dedupe: Maybe[str] = None
     """Template: two requests with one value start one run."""
     respond: Maybe[Literal["accepted", "result"]] = None
+    """What the sender gets: that it was accepted, or the run when it has ended; `accepted` if
+    absent."""
 
 
 def secret_name(written: str) -> str:
@@ -38,11 +42,15 @@ class Schedule(Model):
     model_config = Model.model_config | {"json_schema_extra": _exactly_one_rhythm}
 
     cron: Maybe[str] = None
+    """Minute, hour, day, month, weekday."""
     every: Maybe[Duration] = None
+    """One firing in each such time, from 1s."""
     timezone: Maybe[str] = None
     """A name of the time zone database, such as Europe/Berlin; UTC if absent."""
     overlap: Maybe[Literal["allow", "skip", "queue", "cancel_running"]] = None
+    """What a firing does while an earlier run is open; `allow` if absent."""
     catchup: Maybe[Literal["none", "last", "all"]] = None
+    """Which firings that were missed are made up for; `last` if absent."""
 
     @model_validator(mode="after")
     def _one_rhythm(self) -> "Schedule":
@@ -53,29 +61,35 @@ class Schedule(Model):
 
 class EventFilter(Model):
     topic: str
+    """Of the events that start a run."""
     match: Maybe[Cel] = None
+    """CEL over `trigger`: only events for which it is true."""
 
 
 class WebhookTrigger(Model):
     webhook: Webhook
+    """A request to the gateway starts a run."""
     with_: Maybe[Object] = Field(None, alias="with")
     """Input name to template over `trigger`."""
 
 
 class ScheduleTrigger(Model):
     schedule: Schedule
+    """Time starts runs."""
     with_: Maybe[Object] = Field(None, alias="with")
     """Input name to template over `trigger`."""
 
 
 class EventTrigger(Model):
     event: EventFilter
+    """A published event starts a run."""
     with_: Maybe[Object] = Field(None, alias="with")
     """Input name to template over `trigger`."""
 
 
 class ManualTrigger(Model):
     manual: Object
+    """Somebody starts it; has no settings."""
 
 
 TRIGGER_KINDS = ("webhook", "schedule", "event", "manual")
