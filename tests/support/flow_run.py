@@ -33,7 +33,6 @@ from headrace_scheduler.api.task_stream import fill_task
 from headrace_scheduler.app.ports import Assignment
 from headrace_scheduler.app.preparing import child_input
 from headrace_scheduler.domain import commands as cmd
-from headrace_scheduler.domain.decide.child import begin_child, take_answer
 from headrace_scheduler.domain.effects import ContinueLater, EnqueueStep, PrepareChild, SetTimer
 from headrace_worker.codec import decode
 from headrace_worker.messages import Task
@@ -252,14 +251,11 @@ class FlowRun(Harness):
             secrets=self.secrets,
             called=self.called,
         )
-        start = cmd.TakeMessage(source=0, number=1, message=message)
-        child.decide(lambda turn: begin_child(turn, start))
+        child.take(message)
         child.go_on()
         for event in child.partition_events:
             if isinstance(event, MessageSent) and isinstance(event.message, ChildEnded):
-                number = self.partition.inboxes.get(0, 0) + 1
-                answer = cmd.TakeMessage(source=0, number=number, message=event.message)
-                self.decide(lambda turn, said=answer: take_answer(turn, said))
+                self.take(event.message)
 
 
 def _completion(

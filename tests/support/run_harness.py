@@ -13,7 +13,7 @@ from headrace_core.ids import (
     TenantId,
     run_id,
 )
-from headrace_core.partition.events import PartitionEvent
+from headrace_core.partition.events import PartitionEvent, RunMessage, StartMessage
 from headrace_core.partition.state import PartitionState
 from headrace_core.payload import NOTHING, BlobMissingHere, Stored
 from headrace_core.run.apply import apply_turn
@@ -30,7 +30,7 @@ from headrace_core.workflow.plan import (
     UsesKind,
 )
 from headrace_core.workflow.template import parse_template
-from headrace_scheduler.app.turns import DECIDE_RUN
+from headrace_scheduler.app.turns import DECIDE_RUN, TO_BEGIN, TO_RUN
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decide.start_run import start_run
 from headrace_scheduler.domain.decision import Rejection, RunTurn
@@ -198,6 +198,20 @@ class Harness:
         self.partition_events.extend(turn.partition_events)
         self.effects.extend(turn.effects)
         return None
+
+    def take(self, message: StartMessage | RunMessage) -> None:
+        """The next message, from partition 0."""
+        number = self.partition.inboxes.get(0, 0) + 1
+        command = cmd.TakeMessage(source=0, number=number, message=message)
+
+        def taken(turn: RunTurn) -> None:
+            turn.receive(command.source, command.number)
+            if isinstance(message, StartMessage):
+                TO_BEGIN[type(message)](turn, command)
+            else:
+                TO_RUN[type(message)](turn, command)
+
+        self.decide(taken)
 
 
 def template(data: Any) -> Any:

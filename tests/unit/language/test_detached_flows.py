@@ -12,7 +12,6 @@ from headrace_core.run.status import CancelCause, RunStatus, StepStatus
 from headrace_core.workflow.plan import Plan
 from headrace_core.workflow.resolution import Catalogue, FlowDescriptor
 from headrace_scheduler.domain import commands as cmd
-from headrace_scheduler.domain.decide.child import begin_child
 from headrace_scheduler.domain.effects import SetTimer
 from headrace_scheduler.domain.recovery import effects_of_run
 from tests.support.flow_run import FlowRun, compiled
@@ -73,8 +72,7 @@ def test_nobody_hears_how_a_detached_flow_ended(broken: bool) -> None:
     assert isinstance(start, ChildStart)
     child = FlowRun(INNER, vault=outer.vault, state=RunState(start.run, TENANT))
     given = child.vault.seal(start.run, json.dumps({"who": "ann", "broken": broken}).encode())
-    take = cmd.TakeMessage(source=0, number=1, message=replace(start, input=given))
-    child.decide(lambda turn: begin_child(turn, take))
+    child.take(replace(start, input=given))
     child.pass_time()
     assert child.state.status is (RunStatus.FAILED if broken else RunStatus.SUCCEEDED)
     assert [one for one in sent(child) if isinstance(one, ChildEnded)] == []

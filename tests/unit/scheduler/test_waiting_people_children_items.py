@@ -27,7 +27,6 @@ from headrace_core.workflow.plan import (
 )
 from headrace_core.workflow.template import parse_expression
 from headrace_scheduler.domain import commands as cmd
-from headrace_scheduler.domain.decide.child import take_answer
 from headrace_scheduler.domain.decision import Reason
 from headrace_scheduler.domain.effects import PrepareChild, SetTimer
 from tests.support.run_harness import RUN, TENANT, Harness, plan_of, step, template
@@ -264,8 +263,7 @@ def answer(run: Harness, child: ChildStart, status: RunStatus) -> None:
     message = ChildEnded(
         parent=child.parent, tenant=TENANT, child=child.run, status=status, output=output
     )
-    take = cmd.TakeMessage(source=0, number=1, message=message)
-    run.decide(lambda turn: take_answer(turn, take))
+    run.take(message)
 
 
 def test_a_sub_flow_is_started_by_message_and_its_answer_ends_the_step() -> None:
@@ -296,7 +294,6 @@ def test_an_answer_that_nobody_waits_for_is_recorded_and_changes_nothing() -> No
     message = ChildEnded(
         parent=child.parent, tenant=TENANT, child=child.run, status=RunStatus.FAILED
     )
-    take = cmd.TakeMessage(source=0, number=2, message=message)
-    run.decide(lambda turn: take_answer(turn, take))
+    run.take(message)
     assert run.events == events
     assert run.partition.inboxes[0] == 2

@@ -93,7 +93,6 @@ MESSAGES: Mapping[
     ),
     ev.EventForward: ("event_forward", correlated.put_event_forward, correlated.take_event_forward),
     ev.EventStart: ("event_start", correlated.put_event_start, correlated.take_event_start),
-    ev.EventStart: ("event_start", correlated.put_event_start, correlated.take_event_start),
     ev.LimitAsk: ("limit_ask", limits.put_limit_ask, limits.take_limit_ask),
     ev.LimitAnswer: ("limit_answer", limits.put_limit_answer, limits.take_limit_answer),
     ev.LimitLeave: ("limit_leave", limits.put_limit_leave, limits.take_limit_leave),

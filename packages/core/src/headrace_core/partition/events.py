@@ -160,21 +160,13 @@ class RateGrant:
     at_ms: int
 
 
-Message = (
-    ChildStart
-    | ChildEnded
-    | ChildCancel
-    | WaiterJoin
-    | WaiterLeave
-    | EventDelivery
-    | EventForward
-    | LimitAsk
-    | LimitAnswer
-    | LimitLeave
-    | EventStart
-    | RateAsk
-    | RateGrant
-)
+StartMessage = ChildStart | EventStart
+"""Begins a run."""
+RunMessage = ChildEnded | ChildCancel | EventDelivery | LimitAnswer | RateGrant
+"""To an open run."""
+HomeMessage = WaiterJoin | WaiterLeave | EventForward | LimitAsk | LimitLeave | RateAsk
+"""To a partition itself: touches no run."""
+Message = StartMessage | RunMessage | HomeMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

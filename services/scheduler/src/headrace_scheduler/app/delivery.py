@@ -13,10 +13,9 @@ from headrace_core.errors import HeadraceError, PayloadError, Unavailable
 from headrace_core.ids import RunId
 from headrace_core.partition.events import (
     ChildEnded,
-    ChildStart,
     EventDelivery,
-    EventStart,
     Message,
+    StartMessage,
 )
 from headrace_core.payload import NOTHING
 from headrace_runtime.telemetry import Logger
@@ -210,7 +209,7 @@ class Delivery:
 
     async def _bring(self, message: Message) -> None:
         """What is missing for good shows when the run decides, which parks that run alone."""
-        if isinstance(message, ChildStart | EventStart):
+        if isinstance(message, StartMessage):
             await self._catalogue.load(message.tenant, message.plan)
         elif isinstance(message, EventDelivery):
             with suppress(PayloadError):

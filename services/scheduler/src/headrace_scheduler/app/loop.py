@@ -13,7 +13,7 @@ from time import perf_counter
 
 from headrace_core.errors import UnknownEvent
 from headrace_core.ids import RunId
-from headrace_core.partition.events import ChildStart, EventStart
+from headrace_core.partition.events import StartMessage
 from headrace_core.run.events import StepAssigned, StepError
 from headrace_core.run.state import RunState
 from headrace_runtime.clock import Clock
@@ -240,8 +240,7 @@ class Loop:
         metrics.RUNS_PARKED.of().inc()
         command = incoming.command
         begins = isinstance(command, cmd.StartRun | cmd.ForkRun | cmd.FireSchedule) or (
-            isinstance(command, cmd.TakeMessage)
-            and isinstance(command.message, ChildStart | EventStart)
+            isinstance(command, cmd.TakeMessage) and isinstance(command.message, StartMessage)
         )
         if begins:
             self._keep(self._turns.start_parked(partition, incoming, failed.turn, incident), work)

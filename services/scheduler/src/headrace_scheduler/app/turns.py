@@ -10,7 +10,7 @@ from headrace_core.partition import events as pev
 from headrace_core.payload import BlobMissingHere, Stored, Vault, subject_key_of
 from headrace_core.run.events import RunEvent, RunParked, StepAssigned, StepError
 from headrace_core.run.state import RunState
-from headrace_core.run.status import CancelCause, RunStatus, StepStatus
+from headrace_core.run.status import RunStatus, StepStatus
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
 from headrace_scheduler.app.ports import Catalogue
@@ -18,7 +18,12 @@ from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decide.adopt import adopted
 from headrace_scheduler.domain.decide.advance import resume
 from headrace_scheduler.domain.decide.cancel_run import cancel_run
-from headrace_scheduler.domain.decide.child import begin_child, start_child, take_answer
+from headrace_scheduler.domain.decide.child import (
+    begin_child,
+    cancel_by_parent,
+    start_child,
+    take_answer,
+)
 from headrace_scheduler.domain.decide.complete_step import complete_step, note_step
 from headrace_scheduler.domain.decide.concurrency import ask_limit, leave_limit, take_admission
 from headrace_scheduler.domain.decide.decide_approval import decide_approval
@@ -83,7 +88,7 @@ DECIDE_RUN: Mapping[type[cmd.RunCommand], DecideRun] = {
 }
 
 
-AT_HOME: Mapping[type[pev.Message], Callable[[PartitionTurn, cmd.TakeMessage], None]] = {
+AT_HOME: Mapping[type[pev.HomeMessage], Callable[[PartitionTurn, cmd.TakeMessage], None]] = {
     pev.WaiterJoin: join_waiter,
     pev.WaiterLeave: leave_waiter,
     pev.EventForward: go_on_forwarding,
@@ -91,7 +96,17 @@ AT_HOME: Mapping[type[pev.Message], Callable[[PartitionTurn, cmd.TakeMessage], N
     pev.LimitLeave: leave_limit,
     pev.RateAsk: give_rate,
 }
-"""Messages to a partition itself: they touch no run."""
+TO_BEGIN: Mapping[type[pev.StartMessage], Callable[[RunTurn, cmd.TakeMessage], None]] = {
+    pev.ChildStart: begin_child,
+    pev.EventStart: start_from_event,
+}
+TO_RUN: Mapping[type[pev.RunMessage], Callable[[RunTurn, cmd.TakeMessage], None]] = {
+    pev.ChildEnded: take_answer,
+    pev.ChildCancel: cancel_by_parent,
+    pev.EventDelivery: take_event,
+    pev.LimitAnswer: take_admission,
+    pev.RateGrant: take_rate,
+}
 
 
 @dataclass(slots=True)
@@ -266,40 +281,36 @@ class Turns:
         if refused is not None:
             return Rejected(incoming, refused, partition.epoch)
         message = command.message
-        if isinstance(message, pev.ChildStart | pev.EventStart):
+        if isinstance(message, pev.StartMessage):
             turn, run = self._new_run(
                 partition, message.run, message.tenant, message.plan, message.input, now_ms
             )
-            started = isinstance(message, pev.EventStart)
-            begin = start_from_event if started else begin_child
-            self._guarded(turn, lambda: begin(turn, command))
+            self._take(turn, command, TO_BEGIN[type(message)])
             partition.runs.add(run)
             return Draft(partition, turn, run, [incoming])
-        at_home = AT_HOME.get(type(message))
-        if at_home is not None:
+        if isinstance(message, pev.HomeMessage):
             home = PartitionTurn(partition.state, now_ms, self._partitions)
-            at_home(home, command)
+            home.receive(command.source, command.number)
+            AT_HOME[type(message)](home, command)
             home.commit()
             return Draft(partition, home, None, [incoming])
-        assert not isinstance(message, pev.WaiterJoin | pev.WaiterLeave | pev.EventForward)
-        assert not isinstance(message, pev.LimitAsk | pev.LimitLeave | pev.RateAsk)
         target = message.parent.run if isinstance(message, pev.ChildEnded) else message.run
         known = partition.runs.get(target)
         if known is None:
             # Recorded, so that it is acknowledged; there is nobody left to tell.
             return self.record_message(partition, incoming, command, now_ms)
         turn = self.turn_of(partition, known, now_ms)
-        if isinstance(message, pev.ChildEnded):
-            self._guarded(turn, lambda: take_answer(turn, command))
-        elif isinstance(message, pev.EventDelivery):
-            self._guarded(turn, lambda: take_event(turn, command))
-        elif isinstance(message, pev.LimitAnswer):
-            self._guarded(turn, lambda: take_admission(turn, command))
-        elif isinstance(message, pev.RateGrant):
-            self._guarded(turn, lambda: take_rate(turn, command))
-        else:
-            self._guarded(turn, lambda: self._cancel_child(turn, command))
+        self._take(turn, command, TO_RUN[type(message)])
         return Draft(partition, turn, known, [incoming])
+
+    def _take(
+        self,
+        turn: RunTurn,
+        command: cmd.TakeMessage,
+        decide: Callable[[RunTurn, cmd.TakeMessage], None],
+    ) -> None:
+        turn.receive(command.source, command.number)
+        self._guarded(turn, lambda: decide(turn, command))
 
     def _judge_number(
         self, partition: OwnedPartition, command: cmd.TakeMessage
@@ -312,23 +323,11 @@ class Turns:
             return Rejection(Reason.OUT_OF_ORDER, f"message {watermark + 1} comes next")
         return None
 
-    def _cancel_child(self, turn: RunTurn, command: cmd.TakeMessage) -> None:
-        turn.emit_partition(pev.MessageReceived(source=command.source, number=command.number))
-        cancel_run(
-            turn,
-            cmd.CancelRun(
-                run=turn.run_id,
-                tenant=turn.tenant,
-                cause=CancelCause.PARENT,
-                requested_by="parent",
-            ),
-        )
-
     def record_message(
         self, partition: OwnedPartition, incoming: Input, command: cmd.TakeMessage, now_ms: int
     ) -> Draft:
         turn = PartitionTurn(partition.state, now_ms, self._partitions)
-        turn.emit_partition(pev.MessageReceived(source=command.source, number=command.number))
+        turn.receive(command.source, command.number)
         turn.commit()
         return Draft(partition, turn, None, [incoming])
 

@@ -13,6 +13,7 @@ from headrace_core.partition.apply import set_time as set_partition_time
 from headrace_core.partition.events import (
     LimitLeave,
     Message,
+    MessageReceived,
     MessageSent,
     PartitionEvent,
     ScheduleRunEnded,
@@ -77,6 +78,10 @@ class PartitionTurn:
     def emit_partition(self, event: PartitionEvent) -> None:
         """Folded by `commit` alone: a decision that fails leaves the partition as it was."""
         self.partition_events.append(event)
+
+    def receive(self, source: int, number: int) -> None:
+        """A message is taken in this turn, once."""
+        self.emit_partition(MessageReceived(source=source, number=number))
 
     def commit(self) -> None:
         if not self.partition_events:

@@ -4,7 +4,7 @@ import json
 
 from headrace_core.errors import KeyErased
 from headrace_core.ids import PlanHash, RunId, StepKey, partition_of, slot_of
-from headrace_core.partition.events import ChildEnded, ChildStart, MessageReceived
+from headrace_core.partition.events import ChildEnded, ChildStart
 from headrace_core.run.events import (
     Parent,
     RunStarted,
@@ -12,10 +12,11 @@ from headrace_core.run.events import (
     StepWaiting,
 )
 from headrace_core.run.state import StepView
-from headrace_core.run.status import RunStatus, StepStatus, WaitingKind
+from headrace_core.run.status import CancelCause, RunStatus, StepStatus, WaitingKind
 from headrace_core.workflow.plan import PlanStep
-from headrace_scheduler.domain.commands import StartChild, TakeMessage, TimerKind
+from headrace_scheduler.domain.commands import CancelRun, StartChild, TakeMessage, TimerKind
 from headrace_scheduler.domain.decide.advance import settle
+from headrace_scheduler.domain.decide.cancel_run import cancel_run
 from headrace_scheduler.domain.decide.concurrency import open_run
 from headrace_scheduler.domain.decide.end_step import (
     attempt_failed,
@@ -84,7 +85,6 @@ def begin_child(turn: RunTurn, command: TakeMessage) -> None:
     """A run started by another one, in the turn that takes the message."""
     message = command.message
     assert isinstance(message, ChildStart)
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     timeout_at_ms = turn.now_ms + turn.plan.timeout_ms if turn.plan.timeout_ms is not None else None
     started = RunStarted(
         flow=message.flow,
@@ -100,11 +100,20 @@ def begin_child(turn: RunTurn, command: TakeMessage) -> None:
     open_run(turn, started)
 
 
+def cancel_by_parent(turn: RunTurn, command: TakeMessage) -> None:
+    stop = CancelRun(
+        run=turn.run_id,
+        tenant=turn.tenant,
+        cause=CancelCause.PARENT,
+        requested_by="parent",
+    )
+    cancel_run(turn, stop)
+
+
 def take_answer(turn: RunTurn, command: TakeMessage) -> None:
     """The child has ended. An answer that nobody waits for is recorded and changes nothing."""
     message = command.message
     assert isinstance(message, ChildEnded)
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     key = message.parent.step
     state = turn.run.steps.get(key)
     if (

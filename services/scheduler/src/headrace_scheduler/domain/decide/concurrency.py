@@ -17,7 +17,6 @@ from headrace_core.partition.events import (
     LimitLeave,
     LimitLeft,
     LimitReplaced,
-    MessageReceived,
 )
 from headrace_core.payload import BlobMissingHere
 from headrace_core.run.events import RunAdmitted, RunFailed, RunForked, RunStarted
@@ -74,7 +73,6 @@ def take_admission(turn: RunTurn, command: TakeMessage) -> None:
     """The home's answer. A run that is ending meanwhile gives its place back with its end."""
     message = command.message
     assert isinstance(message, LimitAnswer)
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     run = turn.run
     if message.admission is not Admission.GRANTED:
         stop = CancelRun(
@@ -95,7 +93,6 @@ def take_admission(turn: RunTurn, command: TakeMessage) -> None:
 def ask_limit(turn: PartitionTurn, command: TakeMessage) -> None:
     message = command.message
     assert isinstance(message, LimitAsk)
-    _receive(turn, command)
     known = turn.partition.run_limits.get(message.key)
     holders = dict(known.holders) if known is not None else {}
     queue = list(known.queue) if known is not None else []
@@ -125,7 +122,6 @@ def leave_limit(turn: PartitionTurn, command: TakeMessage) -> None:
     """The place goes to whoever has waited longest."""
     message = command.message
     assert isinstance(message, LimitLeave)
-    _receive(turn, command)
     known = turn.partition.run_limits.get(message.key)
     if known is None or (message.run not in known.holders and message.run not in known.queue):
         # It was skipped or replaced, or never asked.
@@ -177,10 +173,6 @@ def _answer(
 ) -> None:
     answer = LimitAnswer(tenant=message.tenant, run=run, admission=admission, count=count, by=by)
     turn.send(partition_of(slot_of(run), turn.partitions), answer)
-
-
-def _receive(turn: PartitionTurn, command: TakeMessage) -> None:
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
 
 
 def _reason(answer: LimitAnswer) -> str:

@@ -12,7 +12,6 @@ from headrace_core.partition.events import (
     EventForward,
     EventForwarded,
     EventPublished,
-    MessageReceived,
     StartKeyed,
     WaiterJoin,
     WaiterJoined,
@@ -87,7 +86,6 @@ def publish_event(turn: PartitionTurn, command: PublishEvent) -> Rejection | Non
 def join_waiter(turn: PartitionTurn, command: TakeMessage) -> None:
     message = command.message
     assert isinstance(message, WaiterJoin)
-    _receive(turn, command)
     turn.emit_partition(
         WaiterJoined(
             tenant=message.tenant,
@@ -104,7 +102,6 @@ def join_waiter(turn: PartitionTurn, command: TakeMessage) -> None:
 def leave_waiter(turn: PartitionTurn, command: TakeMessage) -> None:
     message = command.message
     assert isinstance(message, WaiterLeave)
-    _receive(turn, command)
     waiters = turn.partition.waiters.get(message.correlation, ())
     if any(one.run == message.run and one.step == message.step for one in waiters):
         turn.emit_partition(
@@ -115,7 +112,6 @@ def leave_waiter(turn: PartitionTurn, command: TakeMessage) -> None:
 def go_on_forwarding(turn: PartitionTurn, command: TakeMessage) -> None:
     message = command.message
     assert isinstance(message, EventForward)
-    _receive(turn, command)
     waiters = turn.partition.waiters.get(message.correlation, ())
     _forward(turn, message, waiters, _live(turn.partition, message, turn.now_ms))
 
@@ -183,7 +179,3 @@ def _is_full(partition: PartitionView, command: PublishEvent, now_ms: int) -> Re
     if own_bytes < KEPT_TENANT_BYTES_MAX and all_bytes < KEPT_BYTES_MAX:
         return None
     return Rejection(Reason.FULL, "too many events that nobody waited for are kept already")
-
-
-def _receive(turn: PartitionTurn, command: TakeMessage) -> None:
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))

@@ -5,7 +5,7 @@ call asks: each attempt, each fallback entry, each item and each pass.
 """
 
 from headrace_core.ids import LimitKey, StepKey, partition_of, slot_of, slot_of_limit
-from headrace_core.partition.events import MessageReceived, RateAsk, RateGrant, RateGranted
+from headrace_core.partition.events import RateAsk, RateGrant, RateGranted
 from headrace_core.partition.state import Rate
 from headrace_core.run.events import StepWaiting
 from headrace_core.run.status import WaitingKind
@@ -36,7 +36,6 @@ def ask_rate(turn: RunTurn, limit: RateLimit, step: StepKey, key: LimitKey) -> N
 def give_rate(turn: PartitionTurn, command: TakeMessage) -> None:
     message = command.message
     assert isinstance(message, RateAsk)
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     at_ms = _begins_ms(turn.partition.rates.get(message.key), message, turn.now_ms)
     turn.emit_partition(
         RateGranted(

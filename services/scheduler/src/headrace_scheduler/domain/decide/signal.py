@@ -2,7 +2,7 @@
 
 from headrace_core.errors import KeyErased
 from headrace_core.ids import RunId, StepKey
-from headrace_core.partition.events import EventDelivery, MessageReceived
+from headrace_core.partition.events import EventDelivery
 from headrace_core.run.events import EventReceived, SignalReceived
 from headrace_core.run.state import StepView
 from headrace_core.run.status import RUN_TERMINAL, RunStatus, WaitingKind
@@ -52,7 +52,6 @@ def take_event(turn: RunTurn, command: TakeMessage) -> None:
     """An event that does not match, or comes to a step that waits no more, changes nothing."""
     message = command.message
     assert isinstance(message, EventDelivery)
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     state = turn.run.steps.get(message.step)
     if state is None or not _awaits(state, message):
         # It ended where it could not leave, or its leaving is under way: twice does no harm.

@@ -1,6 +1,6 @@
 """Start a run. The same key with the same request leads to the same run."""
 
-from headrace_core.partition.events import EventStart, MessageReceived, StartKeyed
+from headrace_core.partition.events import EventStart, StartKeyed
 from headrace_core.partition.state import PartitionView, Schedule, StartKey
 from headrace_core.payload import Stored
 from headrace_core.run.events import RunFailed, RunStarted, StepError
@@ -56,7 +56,6 @@ def start_from_event(turn: RunTurn, command: TakeMessage) -> None:
     """In the turn that takes the message, so that one event starts it once."""
     message = command.message
     assert isinstance(message, EventStart)
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     _start(
         turn,
         trigger=message.trigger,

@@ -1,7 +1,7 @@
 """The answer to a step that asked when it may call."""
 
 from headrace_core.ids import StepKey
-from headrace_core.partition.events import MessageReceived, RateGrant
+from headrace_core.partition.events import RateGrant
 from headrace_core.run.events import StepReady, StepWaiting
 from headrace_core.run.state import StepView
 from headrace_core.run.status import StepStatus, WaitingKind
@@ -20,7 +20,6 @@ def take_rate(turn: RunTurn, command: TakeMessage) -> None:
     """A step that has ended meanwhile, or has its time already, leaves the answer unused."""
     message = command.message
     assert isinstance(message, RateGrant)
-    turn.emit_partition(MessageReceived(source=command.source, number=command.number))
     state = turn.run.steps.get(message.step)
     if (
         state is None
