@@ -160,6 +160,10 @@ steps:
         'approval: {assignees: ["${{ inputs.who }}"]}',
         'fail: {message: "${{ inputs.who }}"}',
         'repeat: {until: inputs.who == "ada", max: 2}, set: {}',
+        (
+            "uses: data.echo@1, with: {value: 1}, "
+            'rate_limit: {key: "${{ inputs.who }}", per: 1m, limit: 1}'
+        ),
     ],
 )
 def test_a_decision_that_needs_what_is_erased_fails_its_step(step: str) -> None:

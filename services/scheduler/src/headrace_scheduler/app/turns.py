@@ -201,8 +201,11 @@ class Turns:
 
     def _vault_of(self, tenant: TenantId, run_input: Stored) -> Vault:
         """Seals as the run's input is sealed."""
+        vault, subject_key = self._catalogue.vault(tenant), subject_key_of(run_input)
+        if not subject_key:
+            return vault
         try:
-            return self._catalogue.vault(tenant).under(subject_key_of(run_input))
+            return vault.under(subject_key)
         except BlobMissingHere as missing:
             raise PayloadNeeded(tenant, missing) from missing
 
@@ -223,11 +226,13 @@ class Turns:
         if run is None or getattr(command, "tenant", run.tenant) != run.tenant:
             return Rejected(incoming, _NO_RUN, partition.epoch)
         turn = self.turn_of(partition, run, now_ms)
+        subject_key = subject_key_of(run.input)
 
-        def decided() -> Rejection | None:
-            taken = adopted(turn, command)
+        def decide_adopted() -> Rejection | None:
+            taken = adopted(turn, command, subject_key)
             return taken if isinstance(taken, Rejection) else decide(turn, taken)
 
+        decided = decide_adopted if subject_key else lambda: decide(turn, command)
         rejection = self._guarded(turn, decided)
         if rejection is not None:
             return Rejected(incoming, rejection, partition.epoch)

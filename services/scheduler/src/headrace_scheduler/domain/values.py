@@ -248,60 +248,57 @@ def wake_time(turn: RunTurn, step: PlanStep, key: StepKey) -> tuple[int, StepErr
     return int(moment.timestamp() * 1_000), None
 
 
-@OrErased(Correlation(""))
 def event_correlation(
     turn: RunTurn, step: PlanStep, step_key: StepKey
 ) -> tuple[Correlation, StepError | None]:
-    """Where a `wait.event` waits; a key that is no text is its JSON."""
+    """Where a `wait.event` waits."""
     assert step.wait is not None and step.wait.event is not None
     wait = step.wait.event
-    key = render(wait.key, _names(turn, wait.key.references, step_key))
-    if isinstance(key, ExprError):
-        return Correlation(""), _expr_error(turn, key)
-    text = _key_text(key)
-    if text is None:
-        message = f"`wait.event.key` gave {json.dumps(key)[:80]}, which is no key"
-        return Correlation(""), engine_error(turn, "expr.error", message)
+    values = StateValues(turn.run, turn.plan, turn.vault, step_key)
+    text, error = _key_text(turn, "wait.event.key", wait.key, values)
+    if error is not None:
+        return Correlation(""), error
     return correlation_of(turn.tenant, wait.topic, text), None
 
 
-@OrErased(LimitKey(""))
 def concurrency_key(
     turn: RunTurn, template: Template, started: RunStarted | RunForked
 ) -> tuple[LimitKey, StepError | None]:
-    """Where the run asks for its place; a key that is no text is its JSON. Nothing of the run is
-    emitted yet: asked of the state that `started` will lead to."""
+    """Where the run asks for its place. Nothing of the run is emitted yet: asked of the state that
+    `started` will lead to."""
     asked = RunState(turn.run_id, turn.tenant)
     set_time(asked, turn.now_ms)
     apply(asked, started)
-    key = render(template, StateValues(asked, turn.plan, turn.vault).names(template.references))
-    if isinstance(key, ExprError):
-        return LimitKey(""), _expr_error(turn, key)
-    text = _key_text(key)
-    if text is None:
-        message = f"`concurrency.key` gave {json.dumps(key)[:80]}, which is no key"
-        return LimitKey(""), engine_error(turn, "expr.error", message)
+    values = StateValues(asked, turn.plan, turn.vault)
+    text, error = _key_text(turn, "concurrency.key", template, values)
+    if error is not None:
+        return LimitKey(""), error
     return run_limit_of(turn.tenant, started.flow, text), None
 
 
 def rate_limit_key(
     turn: RunTurn, limit: RateLimit, step_key: StepKey
 ) -> tuple[LimitKey, StepError | None]:
-    """Whose rate the step's calls go by; a key that is no text is its JSON."""
-    key = render(limit.key, _names(turn, limit.key.references, step_key))
-    if isinstance(key, ExprError):
-        return LimitKey(""), _expr_error(turn, key)
-    text = _key_text(key)
-    if text is None:
-        message = f"`rate_limit.key` gave {json.dumps(key)[:80]}, which is no key"
-        return LimitKey(""), engine_error(turn, "expr.error", message)
+    """Whose rate the step's calls go by."""
+    values = StateValues(turn.run, turn.plan, turn.vault, step_key)
+    text, error = _key_text(turn, "rate_limit.key", limit.key, values)
+    if error is not None:
+        return LimitKey(""), error
     return rate_limit_of(turn.tenant, text), None
 
 
-def _key_text(key: JsonValue) -> str | None:
+@OrErased("")
+def _key_text(
+    turn: RunTurn, keyword: str, template: Template, values: StateValues
+) -> tuple[str, StepError | None]:
+    """A key that is no text is its JSON."""
+    key = render(template, values.names(template.references))
+    if isinstance(key, ExprError):
+        return "", _expr_error(turn, key)
     if key is None or key == "" or isinstance(key, (list, dict)):
-        return None
-    return key if isinstance(key, str) else json.dumps(key)
+        message = f"`{keyword}` gave {json.dumps(key)[:80]}, which is no key"
+        return "", engine_error(turn, "expr.error", message)
+    return (key if isinstance(key, str) else json.dumps(key)), None
 
 
 def event_matches(

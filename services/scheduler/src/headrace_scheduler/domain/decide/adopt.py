@@ -46,12 +46,10 @@ _GONE = Rejection(
 )
 
 
-def adopted(turn: RunTurn, command: RunCommand) -> RunCommand | Rejection:
-    """The command with its payloads sealed as those of the run. Where that key is gone a cancel
-    loses its reason and an attempt has failed; whatever else would add to the run is rejected."""
-    key = subject_key_of(turn.run.input)
-    if not key:
-        return command
+def adopted(turn: RunTurn, command: RunCommand, key: int) -> RunCommand | Rejection:
+    """The command with its payloads sealed under `key`, that of its run's data subject. Where it is
+    gone a cancel loses its reason and an attempt has failed; whatever else would add to the run is
+    rejected."""
     try:
         return _sealed(turn, command, key)
     except KeyErased:

@@ -48,7 +48,7 @@ def open_run(turn: RunTurn, started: RunStarted | RunForked) -> None:
     except BlobMissingHere:
         raise
     except Exception:
-        # It parks, which needs a run.
+        # The loop parks what a bug has stopped, and for that the run has to have begun.
         turn.emit(started)
         raise
     if error is not None:
@@ -123,13 +123,15 @@ def leave_limit(turn: PartitionTurn, command: TakeMessage) -> None:
     message = command.message
     assert isinstance(message, LimitLeave)
     known = turn.partition.run_limits.get(message.key)
-    if known is None or (message.run not in known.holders and message.run not in known.queue):
+    if known is None:
+        return
+    holds = message.run in known.holders
+    if not holds and message.run not in known.queue:
         # It was skipped or replaced, or never asked.
         return
     turn.emit_partition(LimitLeft(key=message.key, run=message.run))
-    held = len(known.holders) - (message.run in known.holders)
-    queue = [run for run in known.queue if run != message.run]
-    _grant(turn, message, known.limit - held, queue)
+    queue = known.queue if holds else [run for run in known.queue if run != message.run]
+    _grant(turn, message, known.limit - len(known.holders) + holds, queue)
 
 
 def _begin(turn: RunTurn) -> None:

@@ -122,12 +122,11 @@ def _forward(
     waiters: Sequence[Waiter],
     events: Sequence[KeptEvent],
     *,
-    left: int | None = None,
+    left: int = FORWARDED_BYTES_MAX,
     remember: bool = True,
 ) -> None:
     """To each waiter what it has not been sent, in the order of publication. `left` is what the
     record still holds."""
-    left = FORWARDED_BYTES_MAX if left is None else left
     for waiter in waiters:
         sent = 0
         for event in events:

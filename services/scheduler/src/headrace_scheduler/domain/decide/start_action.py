@@ -18,12 +18,11 @@ def start_action(
     turn: RunTurn, step: PlanStep, key: StepKey, rate_key: LimitKey | None = None
 ) -> None:
     """`rate_key` is that of a step with a rate limit that has not asked before."""
-    state = turn.run.steps[key]
     if step.rate_limit is None:
         call(turn, step, key)
     else:
-        ask_rate(turn, step.rate_limit, key, rate_key or state.rate_key)
-    if step.deadline_ms is not None and not state.attempt:
+        ask_rate(turn, step.rate_limit, key, rate_key or turn.run.steps[key].rate_key)
+    if step.deadline_ms is not None and not (state := turn.run.steps[key]).attempt:
         due_ms = state.first_ready_ms + step.deadline_ms
         turn.perform(SetTimer(due_ms, turn.run_id, key, TimerKind.STEP_DEADLINE))
 
