@@ -31,6 +31,7 @@ from headrace_core.partition.state import BRIEF_KEY_KEPT_MS, START_KEY_KEPT_MS
 from headrace_core.payload import Stored
 from headrace_core.run.status import CancelCause, Repair
 from headrace_core.workflow.firing import Catchup, Overlap
+from headrace_scheduler.api.answering import messages_until
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.loop import Loop
 from headrace_scheduler.app.ports import Catalogue
@@ -74,15 +75,8 @@ class CommandStreams:
         stream = _Replies(self._why_not_owned)
         reading = asyncio.get_running_loop().create_task(self._read(requests, stream))
         try:
-            while not reading.done():
-                sending = asyncio.ensure_future(stream.next_message())
-                done, _ = await asyncio.wait(
-                    (sending, reading), return_when=asyncio.FIRST_COMPLETED
-                )
-                if sending not in done:
-                    sending.cancel()
-                    break
-                yield sending.result()
+            async for message in messages_until(stream.next_message, reading):
+                yield message
         finally:
             reading.cancel()
 

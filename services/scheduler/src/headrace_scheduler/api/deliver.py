@@ -9,6 +9,7 @@ from headrace.scheduler.v1 import scheduler_service_pb2 as pb
 from headrace_contracts.codec.partition_events import take_message
 from headrace_core.errors import UnknownEvent
 from headrace_runtime.telemetry import Logger
+from headrace_scheduler.api.answering import messages_until
 from headrace_scheduler.app.delivery import FAULT_RETRY_S, RETRY_S, Delivery
 from headrace_scheduler.app.ports import Parcel
 from headrace_scheduler.domain.decision import Reason, Rejection
@@ -31,15 +32,8 @@ class DeliverStreams:
         answers = _Answers()
         reading = asyncio.get_running_loop().create_task(self._read(requests, answers))
         try:
-            while not reading.done():
-                sending = asyncio.ensure_future(answers.next_message())
-                done, _ = await asyncio.wait(
-                    (sending, reading), return_when=asyncio.FIRST_COMPLETED
-                )
-                if sending not in done:
-                    sending.cancel()
-                    break
-                yield sending.result()
+            async for message in messages_until(answers.next_message, reading):
+                yield message
         finally:
             reading.cancel()
         if reading.done() and not reading.cancelled() and reading.result():

@@ -18,6 +18,7 @@ from headrace_core.errors import (
 )
 from headrace_core.ids import ExecutorId, RunId, StepKey
 from headrace_core.payload import Stored
+from headrace_scheduler.api.answering import messages_until
 from headrace_scheduler.api.task_stream import OutgoingStream
 from headrace_scheduler.api.worker_stream import WorkerOutgoing
 from headrace_scheduler.app.admission import Admission, Admitted
@@ -82,15 +83,8 @@ class DispatchServicer(DispatchServiceServicer):
         reading = create_task(self._read(request_iterator, first, session, stream))
         watching = create_task(self._refused_later(hello, session))
         try:
-            while not (reading.done() or watching.done()):
-                sending = asyncio.ensure_future(stream.next_message())
-                done, _ = await asyncio.wait(
-                    (sending, reading, watching), return_when=asyncio.FIRST_COMPLETED
-                )
-                if sending not in done:
-                    sending.cancel()
-                    break
-                yield sending.result()
+            async for message in messages_until(stream.next_message, reading, watching):
+                yield message
         finally:
             reading.cancel()
             watching.cancel()
