@@ -21,6 +21,7 @@ import psutil
 from bench.headrace.flows import INPUT, sequential
 
 from headrace_contracts.codec import decode_body, decode_record
+from headrace_core.errors import NotFound
 from headrace_core.ids import ExecutorId, PlanHash, RunId, StepKey, TenantId, run_id
 from headrace_core.partition.state import PartitionState
 from headrace_core.payload import Stored, Vault
@@ -73,7 +74,7 @@ class OneTenant:
         return []
 
     async def ensure_subject(self, tenant: TenantId, subject: str, now_ms: int) -> int:
-        raise NotImplementedError("nobody's personal data are measured")
+        raise NotFound(f"Tenant {tenant!r} of the benchmark has no data subjects.")
 
 
 @dataclass(frozen=True, slots=True)

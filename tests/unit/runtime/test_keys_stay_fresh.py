@@ -9,12 +9,14 @@ from headrace_runtime.blobs import LocalBlobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.keys import DataKey
 from headrace_runtime.sealing import Keyring
+from tests.support.tenant_keys import KeysInMemory
 
 
-class LostDatabase:
+class LostDatabase(KeysInMemory):
     """Answers as a pool does whose server was killed, until it is back."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.asked = 0
         self.back = asyncio.Event()
 
@@ -24,15 +26,6 @@ class LostDatabase:
             raise ConnectionRefusedError("the server was killed")
         self.back.set()
         return []
-
-    async def of_ids(self, tenant: TenantId, ids: Sequence[int]) -> Sequence[DataKey]:
-        raise NotImplementedError
-
-    async def erased_of(self, ids: Sequence[int]) -> Sequence[int]:
-        raise NotImplementedError
-
-    async def ensure_subject(self, tenant: TenantId, subject: str, now_ms: int) -> int:
-        raise NotImplementedError
 
 
 async def test_a_database_that_is_away_does_not_end_the_loop(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ from fastapi import FastAPI, Query
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import json_answer
 from headrace_api_gateway.api.guard import Caller, needs, run_of
-from headrace_api_gateway.api.run_routes import JSON, Run
+from headrace_api_gateway.api.run_routes import Run
 from headrace_api_gateway.app.ports import History
 from headrace_api_gateway.domain.authorisation import Permission
 from headrace_core.run.difference import Change, changes_between
@@ -47,7 +48,7 @@ class DiffRoute:
             "changes": [_document(change) for change in changes],
             "more": more,
         }
-        return Response(orjson.dumps(document), media_type=JSON)
+        return json_answer(document)
 
 
 def _document(change: Change) -> dict[str, object]:

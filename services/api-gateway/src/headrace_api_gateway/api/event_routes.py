@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any
 
-import orjson
 from fastapi import FastAPI, Header, Path, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import json_answer
 from headrace_api_gateway.api.guard import Caller, needs, run_of
 from headrace_api_gateway.app.events import Events, SignalRequest
 from headrace_api_gateway.domain.authorisation import Permission
@@ -19,8 +19,6 @@ from headrace_api_gateway.domain.requests import (
     check_topic,
     fingerprint_of,
 )
-
-JSON = "application/json"
 
 
 class EventBody(BaseModel):
@@ -71,7 +69,7 @@ class EventRoutes:
             "key": body.key,
             "repeated": taken.repeated,
         }
-        return Response(orjson.dumps(document), 202, media_type=JSON)
+        return json_answer(document, 202)
 
     async def signal(
         self,
@@ -85,4 +83,4 @@ class EventRoutes:
         asked = SignalRequest(name, content, idempotency_key)
         taken = await self._events.signal(caller, run_of(run), asked)
         document = {"id": run, "signal": name, "repeated": taken.repeated}
-        return Response(orjson.dumps(document), media_type=JSON)
+        return json_answer(document)

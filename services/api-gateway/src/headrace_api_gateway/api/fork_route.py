@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import JSON, json_answer
 from headrace_api_gateway.api.guard import Caller, needs, run_of
-from headrace_api_gateway.api.run_routes import JSON, Run
+from headrace_api_gateway.api.run_routes import Run
 from headrace_api_gateway.app.forking import Forking
 from headrace_api_gateway.domain.authorisation import Permission
 from headrace_api_gateway.domain.forks import ForkRequest
@@ -60,7 +61,7 @@ class ForkRoute:
         asked = _asked(body) if body is not None else ForkRequest()
         if preview:
             planned = await self._forking.preview(caller, source, asked)
-            return Response(orjson.dumps(planned.document()), media_type=JSON)
+            return json_answer(planned.document())
         raw = await request.body()
         started, planned = await self._forking.fork(caller, source, asked, raw, idempotency_key)
         url = f"/v1/runs/{started.run}"

@@ -1,10 +1,10 @@
 """POST /v1/hooks/{tenant}/{path}: for whoever a flow's webhook trigger believes."""
 
-import orjson
 from fastapi import FastAPI, Request
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import json_answer
 from headrace_api_gateway.api.guard import public
 from headrace_api_gateway.app.ports import History
 from headrace_api_gateway.app.receiving import Receiving
@@ -13,7 +13,6 @@ from headrace_core.errors import Unavailable
 from headrace_core.ids import TenantId
 from headrace_runtime.clock import Clock
 
-JSON = "application/json"
 RESULT_WAIT_MS = 30_000
 """So long `respond: result` waits for the run; then it is answered as accepted."""
 
@@ -56,6 +55,6 @@ class HookRoutes:
                 # The run is durable whatever history does: it is accepted.
                 ended, document = False, b""
             if ended:
-                return Response(orjson.dumps(result_of(document)), media_type=JSON)
+                return json_answer(result_of(document))
         accepted = {"id": run, "status": "accepted", "repeated": received.started.repeated}
-        return Response(orjson.dumps(accepted), 202, media_type=JSON)
+        return json_answer(accepted, 202)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import JSON, json_answer
 from headrace_api_gateway.api.guard import Caller, needs, run_of
 from headrace_api_gateway.app.controlling import Controlling, Decision, Edit
 from headrace_api_gateway.app.ports import History, RunFilter
@@ -17,7 +18,7 @@ from headrace_api_gateway.domain.authorisation import Permission
 from headrace_core.ids import StepKey
 from headrace_core.run.status import Repair
 
-JSON, JSON_LINES = "application/json", "application/jsonl"
+JSON_LINES = "application/jsonl"
 READ, CONTROL = needs(Permission.RUNS_READ), needs(Permission.RUNS_CONTROL)
 Run = Annotated[str, Path(examples=[examples.RUN_ID])]
 Sequence = Annotated[int, Query(ge=0)]
@@ -139,7 +140,7 @@ class RunRoutes:
             cursor=cursor,
         )
         runs, next_cursor = await self._history.runs(caller.tenant, wanted)
-        return _json({"runs": _fragments(runs), "next_cursor": next_cursor or None})
+        return json_answer({"runs": _fragments(runs), "next_cursor": next_cursor or None})
 
     async def get_run(self, caller: Caller, run: Run) -> Response:
         return Response(await self._history.run(caller.tenant, run_of(run)), media_type=JSON)
@@ -153,12 +154,12 @@ class RunRoutes:
     ) -> Response:
         """Events after number `after`, in order. `more` says that the page is not the last."""
         events, more = await self._history.events(caller.tenant, run_of(run), after, limit)
-        return _json({"events": _fragments(events), "more": more})
+        return json_answer({"events": _fragments(events), "more": more})
 
     async def state_at(self, caller: Caller, run: Run, sequence: Sequence = 0) -> Response:
         """`sequence` is the number of an event; 0 or none is the newest."""
         state, digest, at = await self._history.state(caller.tenant, run_of(run), sequence)
-        return _json({"sequence": at, "state_hash": digest, "state": orjson.Fragment(state)})
+        return json_answer({"sequence": at, "state_hash": digest, "state": orjson.Fragment(state)})
 
     async def export_run(self, caller: Caller, run: Run) -> Response:
         chunks = self._history.export(caller.tenant, run_of(run))
@@ -180,7 +181,7 @@ class RunRoutes:
         """202: the cancellation is durable; the run ends when its open attempts have."""
         reason = body.reason if body is not None else ""
         await self._controlling.cancel(caller, run_of(run), reason)
-        return _json({"id": run, "status": "cancelling"}, 202)
+        return json_answer({"id": run, "status": "cancelling"}, 202)
 
     async def resume_run(
         self, caller: Caller, run: Run, body: ResumeBody | None = None
@@ -192,14 +193,14 @@ class RunRoutes:
             for one in (body.edits if body is not None else ())
         ]
         await self._controlling.resume(caller, run_of(run), edits)
-        return _json({"id": run, "status": "resumed"}, 202)
+        return json_answer({"id": run, "status": "resumed"}, 202)
 
     async def decide_approval(
         self, caller: Caller, run: Run, step: str, body: DecisionBody
     ) -> Response:
         decision = Decision(body.decision, body.comment, body.form)
         await self._controlling.decide(caller, run_of(run), StepKey(step), decision)
-        return _json({"id": run, "step": step, "decision": body.decision})
+        return json_answer({"id": run, "step": step, "decision": body.decision})
 
     async def usage(
         self,
@@ -224,7 +225,3 @@ def _ms(time: datetime | None) -> int:
 
 def _fragments(documents: Any) -> list[orjson.Fragment]:
     return [orjson.Fragment(document) for document in documents]
-
-
-def _json(document: Any, status: int = 200) -> Response:
-    return Response(orjson.dumps(document), status, media_type=JSON)

@@ -3,20 +3,18 @@
 The subject comes in a body and never in an address, which would stand in logs; no answer holds it.
 """
 
-from datetime import UTC, datetime
-
-import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import json_answer
 from headrace_api_gateway.api.guard import Caller, needs
 from headrace_api_gateway.app.subjects import Subjects
 from headrace_api_gateway.domain.authorisation import Permission
+from headrace_core.workflow.values import time_text
 from headrace_runtime.keys import Subject
 
-JSON = "application/json"
 ERASE_TEXT = (
     "Destroys the key of this data subject for ever: payloads of its runs, in the log, in history "
     "and in exports made from now on, are shown as erased, and every proof still verifies. Steps "
@@ -61,32 +59,23 @@ class SubjectRoutes:
 
     async def page(self, caller: Caller, limit: int = 100, cursor: str = "") -> Response:
         found, following = await self._subjects.page(caller.tenant, limit, cursor)
-        return _json(
+        return json_answer(
             {"subjects": [_subject(one) for one in found], "next_cursor": following or None}
         )
 
     async def find(self, caller: Caller, body: SubjectBody) -> Response:
         found = await self._subjects.of(caller.tenant, body.subject)
-        return _json({"subjects": [_subject(one) for one in found]})
+        return json_answer({"subjects": [_subject(one) for one in found]})
 
     async def erase(self, caller: Caller, body: SubjectBody) -> Response:
-        return _json(_subject(await self._subjects.erase(caller, body.subject)))
+        return json_answer(_subject(await self._subjects.erase(caller, body.subject)))
 
 
 def _subject(subject: Subject) -> dict[str, object]:
     return {
         "id": subject.digest,
         "key": subject.key,
-        "created_at": _time(subject.created_ms),
-        "erased_at": _time(subject.erased_ms) if subject.erased_ms is not None else None,
+        "created_at": time_text(subject.created_ms),
+        "erased_at": time_text(subject.erased_ms) if subject.erased_ms is not None else None,
         "erased_by": subject.erased_by or None,
     }
-
-
-def _time(time_ms: int) -> str:
-    moment = datetime.fromtimestamp(time_ms / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _json(document: object) -> Response:
-    return Response(orjson.dumps(document), media_type=JSON)

@@ -1,11 +1,11 @@
 """Tenants and their API keys, for administrators."""
 
-import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import json_answer
 from headrace_api_gateway.api.guard import needs
 from headrace_api_gateway.app.authentication import Authenticator
 from headrace_api_gateway.app.onboarding import Onboarding
@@ -14,7 +14,6 @@ from headrace_core.ids import TenantId
 from headrace_runtime.api_keys import StoredKey
 from headrace_runtime.tenants import Tenant
 
-JSON = "application/json"
 ADMIN = needs(Permission.TENANTS_ADMIN)
 
 
@@ -81,21 +80,21 @@ class TenantRoutes:
 
     async def add_tenant(self, body: TenantBody) -> Response:
         tenant = await self._onboarding.add_tenant(TenantId(body.id), body.weight)
-        return _json(_tenant(tenant), 201)
+        return json_answer(_tenant(tenant), 201)
 
     async def list_tenants(self) -> Response:
         tenants = await self._onboarding.tenants()
-        return _json({"tenants": [_tenant(one) for one in tenants]})
+        return json_answer({"tenants": [_tenant(one) for one in tenants]})
 
     async def add_key(self, tenant: str, body: KeyBody) -> Response:
         made = await self._onboarding.add_key(TenantId(tenant), body.name, body.role)
-        answer = _json({**_key(made.stored), "key": made.text}, 201)
+        answer = json_answer({**_key(made.stored), "key": made.text}, 201)
         answer.headers["cache-control"] = "no-store"
         return answer
 
     async def list_keys(self, tenant: str) -> Response:
         keys = await self._onboarding.keys(TenantId(tenant))
-        return _json({"keys": [_key(one) for one in keys]})
+        return json_answer({"keys": [_key(one) for one in keys]})
 
     async def revoke_key(self, tenant: str, key: str) -> Response:
         await self._onboarding.revoke_key(TenantId(tenant), key)
@@ -116,7 +115,3 @@ def _key(key: StoredKey) -> dict[str, object]:
         "created_at_ms": key.created_ms,
         "revoked": key.revoked,
     }
-
-
-def _json(document: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(document), status, media_type=JSON)

@@ -4,20 +4,19 @@ A value comes in and is passed on; no answer, log line or error holds it.
 """
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
-import orjson
 from fastapi import FastAPI, Query
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import json_answer
 from headrace_api_gateway.api.guard import Caller, needs
 from headrace_api_gateway.app.vault import AllowedPair, NamedTenants, SecretEntry, Vault
 from headrace_api_gateway.domain.authorisation import Permission
 from headrace_core.ids import TenantId
+from headrace_core.workflow.values import time_text
 
-JSON = "application/json"
 SECRETS, EGRESS = "/v1/secrets", "/v1/egress"
 OF_TENANT = "/v1/tenants/{tenant}"
 OF_A_TENANT = " of a tenant"
@@ -113,22 +112,22 @@ class VaultRoutes:
 
     async def _set(self, tenant: TenantId, name: str, body: SecretBody) -> Response:
         version = await self._vault.set_secret(tenant, name, body.value.get_secret_value())
-        return _json({"name": name, "version": version})
+        return json_answer({"name": name, "version": version})
 
     async def _list(self, tenant: TenantId) -> Response:
         found = await self._vault.secrets(tenant)
-        return _json({"secrets": [_secret(one) for one in found]})
+        return json_answer({"secrets": [_secret(one) for one in found]})
 
     async def _delete(self, tenant: TenantId, name: str) -> Response:
         await self._vault.delete_secret(tenant, name)
         return Response(status_code=204)
 
     async def _allow(self, tenant: TenantId, body: PairBody) -> Response:
-        return _json(_pair(await self._vault.allow(tenant, body.host, body.port)))
+        return json_answer(_pair(await self._vault.allow(tenant, body.host, body.port)))
 
     async def _allowed(self, tenant: TenantId) -> Response:
         found = await self._vault.allowed(tenant)
-        return _json({"allowed": [_pair(one) for one in found]})
+        return json_answer({"allowed": [_pair(one) for one in found]})
 
     async def _deny(self, tenant: TenantId, host: str, port: int) -> Response:
         await self._vault.deny(tenant, host, port)
@@ -201,17 +200,12 @@ def _add_egress(
 
 
 def _secret(entry: SecretEntry) -> dict[str, object]:
-    set_at = datetime.fromtimestamp(entry.set_ms / 1000, UTC)
     return {
         "name": entry.name,
         "version": entry.version,
-        "set_at": set_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "set_at": time_text(entry.set_ms),
     }
 
 
 def _pair(pair: AllowedPair) -> dict[str, object]:
     return {"host": pair.host, "port": pair.port}
-
-
-def _json(document: object) -> Response:
-    return Response(orjson.dumps(document), media_type=JSON)

@@ -2,12 +2,12 @@
 
 from typing import Annotated
 
-import orjson
 from fastapi import FastAPI, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from headrace_api_gateway.api import examples
+from headrace_api_gateway.api.answers import json_answer
 from headrace_api_gateway.api.guard import Caller, needs
 from headrace_api_gateway.app.publishing import Publishing, Versions, version_document
 from headrace_api_gateway.domain.authorisation import Permission
@@ -15,7 +15,6 @@ from headrace_api_gateway.domain.requests import DEFAULT_LABEL
 from headrace_core.errors import InvalidInput, NotFound
 from headrace_core.ids import TenantId
 
-JSON = "application/json"
 READ, PUBLISH = needs(Permission.WORKFLOWS_READ), needs(Permission.WORKFLOWS_PUBLISH)
 DEFINITION = {
     "requestBody": {
@@ -79,7 +78,7 @@ class WorkflowRoutes:
         self, caller: Caller, request: Request, file: File = "workflow.yaml"
     ) -> Response:
         plan = await self._publishing.validate(caller.tenant, await _text(request), file)
-        return _json({"valid": True, "name": plan.flow, "hash": plan.hash, "lock": plan.lock})
+        return json_answer({"valid": True, "name": plan.flow, "hash": plan.hash, "lock": plan.lock})
 
     async def publish(
         self,
@@ -97,14 +96,14 @@ class WorkflowRoutes:
             "new": published.is_new,
             "label": published.label or None,
         }
-        return _json(answer, 201 if published.is_new else 200)
+        return json_answer(answer, 201 if published.is_new else 200)
 
     async def list_workflows(self, caller: Caller) -> Response:
         versions: dict[str, list[object]] = {}
         for version in await self._versions.versions(caller.tenant):
             versions.setdefault(version.flow, []).append(version_document(version))
         workflows = [{"name": name, "versions": known} for name, known in versions.items()]
-        return _json({"workflows": workflows})
+        return json_answer({"workflows": workflows})
 
     async def get_workflow(
         self, caller: Caller, name: str, version: str = DEFAULT_LABEL
@@ -124,11 +123,11 @@ class WorkflowRoutes:
             "inputs": await self._inputs(caller.tenant, name, shown),
             "definition": await self._versions.source(caller.tenant, name, shown),
         }
-        return _json(answer)
+        return json_answer(answer)
 
     async def move_label(self, caller: Caller, name: str, label: str, body: LabelBody) -> Response:
         await self._publishing.move_label(caller, name, label, body.version)
-        return _json({"name": name, "label": label, "version": body.version})
+        return json_answer({"name": name, "label": label, "version": body.version})
 
     async def _inputs(self, tenant: TenantId, name: str, number: int) -> dict[str, object]:
         version = await self._versions.resolve(tenant, name, number)
@@ -144,7 +143,3 @@ async def _text(request: Request) -> str:
         raise InvalidInput(
             f"The definition is not UTF-8: byte {fault.start}. Save the file as UTF-8."
         ) from None
-
-
-def _json(document: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(document), status, media_type=JSON)
