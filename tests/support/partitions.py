@@ -1,6 +1,7 @@
 """Several partitions in one process: inputs are decided as the loop does, and what partitions send
 to each other is delivered in order until nothing is under way."""
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,29 +26,32 @@ from headrace_core.partition import events as pev
 from headrace_core.partition.apply import apply_turn as apply_partition_turn
 from headrace_core.partition.state import PartitionState
 from headrace_core.payload import Stored
-from headrace_core.run.events import RunEvent
+from headrace_core.run.events import RunEvent, StepAssigned
 from headrace_core.run.freeze import freeze_partition, thaw_partition
+from headrace_core.run.replay import StoredTurn
 from headrace_core.run.state import RunState
 from headrace_core.run.status import RUN_TERMINAL
 from headrace_core.workflow.plan import Plan, TriggerKind
 from headrace_core.workflow.subject import subject_of
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.app.partition import OwnedPartition
+from headrace_scheduler.app.preparing import child_input
 from headrace_scheduler.app.turns import Draft, PayloadNeeded, Rejected, Turns
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Rejection, RunTurn
-from headrace_scheduler.domain.effects import FetchPayload, SetTimer
+from headrace_scheduler.domain.effects import FetchPayload, PrepareChild, SetTimer
 from headrace_scheduler.domain.failure import sealed_error
 from tests.simulation.world.parts import SimCatalogue
 from tests.support.plain_vault import PlainVault
-from tests.support.run_harness import TENANT
+from tests.support.run_harness import EXECUTOR, TENANT
 
 PARTITIONS = 8
 
 
 @dataclass(slots=True)
 class Partitions:
-    """`now_ms` moves only when a test says so. `undelivered` partitions take no message yet."""
+    """`now_ms` moves only when a test says so. `undelivered` partitions take no message yet.
+    `turns` are each run's, `records` each partition's own part of them."""
 
     plans: Mapping[PlanHash, Plan]
     now_ms: int = 1_000_000_000
@@ -55,16 +59,19 @@ class Partitions:
     owned: dict[int, OwnedPartition] = field(default_factory=dict[int, OwnedPartition])
     runs: dict[RunId, RunState] = field(default_factory=dict[RunId, RunState])
     events: dict[RunId, list[RunEvent]] = field(default_factory=dict[RunId, list[RunEvent]])
+    turns: dict[RunId, list[StoredTurn]] = field(default_factory=dict[RunId, list[StoredTurn]])
     timers: list[SetTimer] = field(default_factory=list[SetTimer])
     records: list[tuple[int, int, tuple[pev.PartitionEvent, ...]]] = field(
         default_factory=list[tuple[int, int, tuple[pev.PartitionEvent, ...]]]
     )
     undelivered: set[int] = field(default_factory=set[int])
+    _catalogue: SimCatalogue = field(init=False)
     _turns: Turns = field(init=False)
     _drawn: int = 0
 
     def __post_init__(self) -> None:
-        self._turns = Turns(SimCatalogue(self.plans, self.vault), PARTITIONS)
+        self._catalogue = SimCatalogue(self.plans, self.vault)
+        self._turns = Turns(self._catalogue, PARTITIONS)
         for number in range(PARTITIONS):
             state = PartitionState(number)
             self.owned[number] = OwnedPartition(number, b"log", 0, 0, state)
@@ -163,6 +170,18 @@ class Partitions:
         self.deliver()
         return rejection
 
+    def assign(self, run: RunId, step: StepKey) -> cmd.CompleteStep:
+        """Give the ready step to an executor; answers its success, for `dataclasses.replace`."""
+        state = self.runs[run]
+        owned = self.owned[partition_of(slot_of(run), PARTITIONS)]
+        attempt, token = state.steps[step].attempt + 1, len(self.events[run])
+        turn = self._turns.turn_of(owned, state, self.now_ms)
+        turn.emit(StepAssigned(step=step, attempt=attempt, executor=EXECUTOR, token=token))
+        self._keep(owned, Draft(owned, turn, state))
+        return cmd.CompleteStep(
+            run=run, step=step, attempt=attempt, token=token, outcome=cmd.Outcome.SUCCEEDED
+        )
+
     def pass_time(self, to_ms: int) -> None:
         """Fire what is due until then, in order."""
         due = sorted((one for one in self.timers if one.due_ms <= to_ms), key=lambda x: x.due_ms)
@@ -233,12 +252,18 @@ class Partitions:
         run = draft.run.run_id
         self.runs[run] = draft.run
         self.events.setdefault(run, []).extend(turn.events)
+        if turn.events:
+            stored = StoredTurn(0, turn.now_ms, turn.first_sequence, b"", tuple(turn.events))
+            self.turns.setdefault(run, []).append(stored)
         if draft.run.status in RUN_TERMINAL:
             owned.runs.pop(run)
         for effect in turn.effects:
             if isinstance(effect, FetchPayload):
                 self.vault.fetch(effect.stored)
                 self._take(owned.number, cmd.ContinueRun(run=run))
+            elif isinstance(effect, PrepareChild):
+                prepared = asyncio.run(child_input(self._catalogue, draft.run, effect))
+                self._take(owned.number, prepared)
 
     def _draw(self) -> bytes:
         self._drawn += 1

@@ -220,9 +220,6 @@ def test_a_called_flow_goes_by_its_limit_and_the_caller_waits_for_it() -> None:
     first = world.begin(inner, slot=900)
     caller = world.start(outer)
     child = child_of(caller, world.runs[caller].steps[StepKey("call")])
-    sealed = world.vault.seal(child, b'{"shop":"a"}')
-    start = cmd.StartChild(run=caller, step=StepKey("call"), version=1, input=sealed)
-    assert world.take(0, start) is None
     assert world.are([caller, child]) == ["waiting", "queued"]
     world.end(first)
     world.end(child)
