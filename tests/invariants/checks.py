@@ -15,6 +15,8 @@ from headrace_core.run.freeze import state_hash
 from headrace_core.run.replay import replay
 from headrace_core.run.status import RUN_TERMINAL, Repair, WaitingKind
 from tests.invariants.facts import LogFacts, Raw, RunFacts, Violation, gather
+from tests.invariants.fairness import steps_start_fairly
+from tests.invariants.sharing import credits_are_conserved, slots_are_held_by_open_attempts
 from tests.invariants.witnesses import EventSeen, Request, RowSaid, Witnesses
 
 STEP_ENDS = (ev.StepSucceeded, ev.StepFailed, ev.StepCancelled)
@@ -370,6 +372,9 @@ CHECKS: Sequence[Check] = (
     undone_in_reverse,
     timers_are_never_early,
     nothing_is_assigned_after_a_cancel,
+    credits_are_conserved,
+    slots_are_held_by_open_attempts,
+    steps_start_fairly,
 )
 
 

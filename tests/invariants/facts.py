@@ -14,7 +14,7 @@ from headrace_core.ids import RunId, TenantId, partition_of, slot_of
 from headrace_core.log.chain import chain_hash
 from headrace_core.log.filter import LogFilter
 from headrace_core.log.record import Body, Envelope
-from headrace_core.partition.events import MessageReceived, MessageSent
+from headrace_core.partition.events import MessageReceived, MessageSent, PartitionClaimed
 from headrace_core.run import events as ev
 from headrace_core.run.apply import apply_turn
 from headrace_core.run.replay import StoredTurn
@@ -92,7 +92,7 @@ class RunFacts:
 @dataclass(slots=True)
 class LogFacts:
     """Everything of accepted records but `void` and `claims`, which count the others;
-    `claimed_at` holds the offsets of a partition's claims."""
+    `claimed_at` holds the offsets of a partition's claims, `owners` who claimed it there."""
 
     log_id: bytes
     partitions: int
@@ -106,6 +106,7 @@ class LogFacts:
     void: int = 0
     claims: int = 0
     claimed_at: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))
+    owners: dict[tuple[int, int], str] = field(default_factory=dict[tuple[int, int], str])
     violations: list[Violation] = field(default_factory=list[Violation])
 
     def told(self, run: str) -> list[str]:
@@ -158,6 +159,9 @@ class _Partition:
             facts.claims += envelope.claim
             if envelope.claim:
                 facts.claimed_at[self._number].append(entry.offset)
+                for event in decode_body(record.body).partition_events:
+                    if isinstance(event, PartitionClaimed):
+                        facts.owners[self._number, entry.offset] = event.owner
             facts.void += not envelope.claim
             return
         facts.accepted += 1

@@ -69,6 +69,7 @@ class LogBuilder:
         messages: Sequence[PartitionEvent] = (),
         partition: int | None = None,
         sequence: int | None = None,
+        tenant: TenantId = TENANT,
     ) -> int:
         """An accepted record; its offset. `sequence` lets a test number it wrongly."""
         if partition is None:
@@ -77,9 +78,11 @@ class LogBuilder:
         self._time_ms += 10
         first = self._sequences.get(run or "", 0) + 1 if sequence is None else sequence
         body = encode_body(list(events), list(messages))
-        chain = self._next_chain(partition, run, first if run else 0, body)
+        chain = self._next_chain(partition, run, first if run else 0, body, tenant)
         epoch, seq = self._epochs[partition], self._seqs[partition]
-        envelope = self._envelope(partition, epoch, seq, run, first if run else 0, chain)
+        envelope = self._envelope(
+            partition, epoch, seq, run, first if run else 0, chain, tenant=tenant
+        )
         offset = self._store(partition, envelope, body)
         self._seqs[partition] += 1
         if run is not None:
@@ -95,10 +98,12 @@ class LogBuilder:
         )
         return self._store(partition, envelope, encode_body(list(events)))
 
-    def _next_chain(self, partition: int, run: RunId | None, sequence: int, body: bytes) -> bytes:
+    def _next_chain(
+        self, partition: int, run: RunId | None, sequence: int, body: bytes, tenant: TenantId
+    ) -> bytes:
         name = (partition, run or "")
         before = self._chains.get(name, b"")
-        chain = chain_hash(before, TENANT, run or "", sequence, self._time_ms, body)
+        chain = chain_hash(before, tenant, run or "", sequence, self._time_ms, body)
         self._chains[name] = chain
         return chain
 
@@ -111,6 +116,7 @@ class LogBuilder:
         sequence: int,
         chain: bytes,
         *,
+        tenant: TenantId = TENANT,
         claim: bool = False,
     ) -> Envelope:
         return Envelope(
@@ -119,7 +125,7 @@ class LogBuilder:
             epoch=epoch,
             seq=seq,
             time_ms=self._time_ms,
-            tenant=TENANT,
+            tenant=tenant,
             run=run,
             sequence=sequence,
             chain=chain,

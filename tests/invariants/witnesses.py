@@ -102,6 +102,33 @@ class RowSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class CreditsSeen:
+    """Both ends of one stream at one moment: credits that the executor has granted and not seen
+    used, those that the scheduler has free, and those in messages under way. `share` is what the
+    executor grants this stream; at rest, when nothing is open, all of it must be granted again."""
+
+    executor: str
+    owner: str
+    granted: int
+    free: int
+    under_way: int = 0
+    share: int = 0
+    at_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SlotsSeen:
+    """Both ends of one stream at a moment when nothing is under way on it: attempts that the
+    executor holds, and those that are assigned to it and open."""
+
+    executor: str
+    owner: str
+    held: frozenset[AttemptKey]
+    assigned: frozenset[AttemptKey]
+    at_rest: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Killed:
     """The killer's: whom it killed, when, and how many calls the receiver had open just then."""
 
@@ -126,6 +153,8 @@ class Witnesses:
     told: Sequence[EventSeen] = ()
     usage: Mapping[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
     """By flow: runs and attempts, as history adds them up."""
+    credits: Sequence[CreditsSeen] = ()
+    slots: Sequence[SlotsSeen] = ()
 
 
 def json_lines(lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:

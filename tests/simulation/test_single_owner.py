@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from headrace_contracts.codec import encode_body, encode_record
+from headrace_core.errors import Unavailable
 from headrace_core.ids import RunId, TenantId, partition_of, slot_for, slot_of
 from headrace_core.log.record import Envelope
 from headrace_core.partition.events import PartitionClaimed, ScheduleFired
@@ -252,6 +253,31 @@ def test_an_attempt_refused_while_nobody_owns_its_partition_is_given_out_again()
         engine.dispatch.refused(session, number, attempt.run, attempt.step, attempt.number)
         kinds = [type(event).__name__ for event in await _ended(world, run)]
         assert "StepRetryScheduled" in kinds and kinds[-1] == "RunSucceeded"
+        await world.stop()
+
+    run_virtually(scenario())
+
+
+def test_no_room_is_left_of_an_executor_that_went_amid_an_append_that_was_lost() -> None:
+    """It would be given steps that nobody ever misses, since nobody is there to go."""
+
+    async def scenario() -> None:
+        world = SmallWorld(GOOD)
+        await world.start()
+        append = world.log.append
+
+        async def lose_it_with_the_executor(batches: Sequence[Batch]) -> Sequence[Appended]:
+            for link in world.executor.links:
+                link.close()
+            world.log.append = append
+            raise Unavailable("a test")
+
+        world.log.append = lose_it_with_the_executor
+        assert world.host is not None and world.host.engine is not None
+        room = world.host.engine.assigning.credits
+        run = world.chosen_run()
+        asked = await world.ask(_partition(run), world.start_of(run, "good"))
+        assert asked.lost and not room.available("shared")
         await world.stop()
 
     run_virtually(scenario())

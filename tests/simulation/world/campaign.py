@@ -33,6 +33,7 @@ from tests.simulation.world.scenario import (
     Scenario,
     draw_scenario,
 )
+from tests.simulation.world.sharing import SharingWatch
 from tests.simulation.world.verdict import Observed, judge
 from tests.simulation.world.virtual_loop import run_virtually
 from tests.simulation.world.watching import StateWatch
@@ -75,6 +76,7 @@ class Campaign:
         self.network = Network(self.chance_of("network"))
         self.leases = LeaseTable(PARTITIONS)
         self.watch = StateWatch(self.chance_of("watch"))
+        self.sharing = SharingWatch(self.chance_of("sharing"))
         self.executors: list[SimExecutor] = []
         self.all_executors: list[SimExecutor] = []
         self.hosts: list[OwnerHost] = []
@@ -169,6 +171,7 @@ class Campaign:
     def _connect_owner(self, host: OwnerHost) -> None:
         assert host.engine is not None
         self.watch.over(host.engine.loop)
+        self.sharing.over(host, lambda: self.executors)
         for executor in self.executors:
             self._reconnect(executor, host)
 
@@ -218,7 +221,9 @@ class Campaign:
         for zombie in (*self.hosts, *self.all_executors):
             zombie.thaw()
         await asyncio.sleep(AFTERMATH_S)
+        self._look_at_rest()
         await self._take_over_once_more()
+        self._look_at_rest()
 
     async def _take_over_once_more(self) -> None:
         """Whatever was left in snapshots and log, new owners make of it that nothing is open."""
@@ -230,6 +235,11 @@ class Campaign:
             if self._all_ended():
                 break
         assert self._all_ended(), f"the last owners are not at rest: {self.said[-5:]}"
+
+    def _look_at_rest(self) -> None:
+        self.sharing.at_rest = True
+        for host in self.hosts:
+            self.sharing.look(host, self.executors)
 
     def _all_ended(self) -> bool:
         """As the owners see it; the log decides in the end."""
@@ -263,6 +273,8 @@ class Campaign:
             tasks=[(one.name, task) for one in self.all_executors for task in one.accepted],
             requests=self.far_side.requests,
             states=self.watch.states,
+            credits=self.sharing.credits,
+            slots=self.sharing.slots,
             said=self.said,
         )
         seen = judge(observed)

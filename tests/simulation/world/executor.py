@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from headrace_core.ids import ExecutorId
@@ -21,9 +21,11 @@ from headrace_executor.domain.effect_flow import (
 from headrace_runtime.delivery.effects import EffectKey
 from headrace_worker.messages import Attempt, Outcome, Received, Result, Task
 from headrace_worker.protocol import DispatchProtocol
+from headrace_worker.window import LaneWindow
 from tests.simulation.world.effects import ExecutorRows, FarSide, RowStore
 from tests.simulation.world.links import Link
 
+LANE = "shared"
 WORK_MS_MAX = 40
 CALL_MS_MAX = 15
 WINDOW = 8
@@ -68,7 +70,7 @@ class SimExecutor:
     _claims: int = 0
 
     def __post_init__(self) -> None:
-        self._protocol = DispatchProtocol(self.name, ["shared"], WINDOW)
+        self._protocol = DispatchProtocol(self.name, [LANE], WINDOW)
         rows = ExecutorRows(self.duties.rows, self._gate)
         self._effects = Effects(rows, self._claimant, TIMING)
         self._thawed.set()
@@ -88,9 +90,19 @@ class SimExecutor:
     def links(self) -> tuple[Link, ...]:
         return tuple(self._links.values())
 
-    def is_connected(self, owner: str) -> bool:
+    def link_to(self, owner: str) -> Link | None:
+        """None while there is no stream that works."""
         link = self._links.get(owner)
-        return link is not None and not link.broken
+        return link if link is not None and not link.broken else None
+
+    def is_connected(self, owner: str) -> bool:
+        return self.link_to(owner) is not None
+
+    def window_of(self, owner: str) -> LaneWindow:
+        return self._protocol.window_of(owner, LANE)
+
+    def held_of(self, owner: str) -> Sequence[Attempt]:
+        return self._protocol.held_of(owner)
 
     def break_stream(self, owner: str) -> None:
         link = self._links.get(owner)

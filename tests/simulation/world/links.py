@@ -66,6 +66,12 @@ class Link:
     to_executor: Callable[["Link", Received], None]
     broken: bool = False
     session: Session | None = None
+    under_way: int = 0
+    """Messages, in both directions."""
+    tasks_under_way: int = 0
+    credits_under_way: int = 0
+    doubled: bool = False
+    """A message has arrived twice here, which spends or grants credits twice."""
     _outgoing: Received = field(init=False)
     _earliest_s: list[float] = field(default_factory=lambda: [0.0, 0.0])
 
@@ -108,12 +114,30 @@ class Link:
 
     def flush(self) -> None:
         message, self._outgoing = self._outgoing, self._empty()
-        for _ in range(self.network.copies()):
-            self._later(0, lambda: self.to_executor(self, message))
+
+        def arrive() -> None:
+            self.tasks_under_way -= tasks
+            self.to_executor(self, message)
+
+        tasks = len(message.tasks)
+        for _ in range(self._copies()):
+            self.tasks_under_way += tasks
+            self._later(0, arrive)
 
     def to_owner(self, message: Sending) -> None:
-        for _ in range(self.network.copies()):
-            self._later(1, lambda: self._arrive(message))
+        def arrive() -> None:
+            self.credits_under_way -= room
+            self._arrive(message)
+
+        room = sum(credit.room for credit in message.credits)
+        for _ in range(self._copies()):
+            self.credits_under_way += room
+            self._later(1, arrive)
+
+    def _copies(self) -> int:
+        copies = self.network.copies()
+        self.doubled = self.doubled or copies > 1
+        return copies
 
     def close(self) -> None:
         """The stream is gone; the owner's side notices."""
@@ -130,9 +154,11 @@ class Link:
         self._earliest_s[direction] = at_s + 1e-6
 
         def arrive() -> None:
+            self.under_way -= 1
             if not self.broken:
                 act()
 
+        self.under_way += 1
         loop.call_at(at_s, arrive)
 
     def _arrive(self, message: Sending) -> None:

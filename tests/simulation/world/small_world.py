@@ -24,7 +24,7 @@ from tests.simulation.world.flows import ECHO
 from tests.simulation.world.links import Link, Network
 from tests.simulation.world.owners import OwnerHost, Shared
 from tests.simulation.world.parts import LeaseTable, SimCatalogue, SimSnapshots
-from tests.simulation.world.rules import RowRules
+from tests.simulation.world.rules import ALL_RULES, RowRules, SafetyRules
 
 TENANT = TenantId("acme")
 LOG_ID = b"small-world-logs"
@@ -54,7 +54,8 @@ class Asked:
 
 
 class SmallWorld:
-    def __init__(self, *plans: Plan) -> None:
+    def __init__(self, *plans: Plan, rules: SafetyRules = ALL_RULES) -> None:
+        self.rules = rules
         self.chance = random.Random(1)
         self.log = MemoryLog(LOG_ID, PARTITIONS, StaleAppend.REFUSES)
         self.plans = {plan.flow: plan for plan in plans}
@@ -77,6 +78,7 @@ class SmallWorld:
             self.rows,
             self.catalogue,
             self.chance,
+            self.rules,
         )
         self.host = OwnerHost("owner", shared, PARTITIONS)
         self.host.on_life = self._connect
@@ -99,27 +101,41 @@ class SmallWorld:
             assert loop.time() < until_s, f"it never held; the log says: {self.said()}"
             await asyncio.sleep(0.01)
 
-    async def begin(self, flow: str, fields: Mapping[str, Any] | None = None) -> RunId:
+    async def begin(
+        self, flow: str, fields: Mapping[str, Any] | None = None, tenant: TenantId = TENANT
+    ) -> RunId:
         """A run that is durable."""
-        run = run_id(self.chance.randrange(1_024), 20_000, self.chance.randbytes(10))
+        run = self.chosen_run()
+        command = self.start_of(run, flow, fields, tenant)
+        asked = await self.ask(partition_of(slot_of(run), PARTITIONS), command)
+        assert asked.offset is not None
+        return run
+
+    def chosen_run(self) -> RunId:
+        return run_id(self.chance.randrange(1_024), 20_000, self.chance.randbytes(10))
+
+    def start_of(
+        self,
+        run: RunId,
+        flow: str,
+        fields: Mapping[str, Any] | None = None,
+        tenant: TenantId = TENANT,
+    ) -> cmd.StartRun:
         plan = self.plans[flow]
         content = json.dumps(fields or {}).encode()
-        command = cmd.StartRun(
+        return cmd.StartRun(
             run=run,
-            tenant=TENANT,
+            tenant=tenant,
             flow=flow,
             version=1,
             plan=plan.hash,
-            input=self.catalogue.vault(TENANT).seal(run, content),
+            input=self.catalogue.vault(tenant).seal(run, content),
             trigger="manual",
             started_by="test",
             start_key=hashlib.sha256(run.encode()).digest(),
             fingerprint=b"f" * 32,
             key_kept_ms=86_400_000,
         )
-        asked = await self.ask(partition_of(slot_of(run), PARTITIONS), command)
-        assert asked.offset is not None
-        return run
 
     async def ask(self, partition: int, command: cmd.Command) -> Asked:
         assert self.host is not None and self.host.engine is not None

@@ -13,8 +13,10 @@ from headrace_worker.messages import Task
 from tests.invariants.checks import check_facts
 from tests.invariants.facts import LogFacts, RunFacts, gather
 from tests.invariants.witnesses import (
+    CreditsSeen,
     HistorySaid,
     Request,
+    SlotsSeen,
     StartAnswered,
     TaskAccepted,
     Witnesses,
@@ -41,6 +43,8 @@ class Observed:
     tasks: Sequence[tuple[str, Task]]
     requests: Sequence[Request]
     states: Sequence[HistorySaid]
+    credits: Sequence[CreditsSeen]
+    slots: Sequence[SlotsSeen]
     said: Sequence[str]
 
 
@@ -52,6 +56,8 @@ def judge(observed: Observed) -> Counter[str]:
         requests=observed.requests,
         tasks=[_accepted(executor, task) for executor, task in observed.tasks],
         states=observed.states,
+        credits=observed.credits,
+        slots=observed.slots,
     )
     violations = [str(violation) for violation in check_facts(facts, witnesses)]
     violations += _told(observed, facts)
@@ -191,6 +197,8 @@ def _seen(observed: Observed, facts: LogFacts) -> Counter[str]:
             "terminal": sum(state.status in RUN_TERMINAL for state in states),
             "takeover in mid-compensation": sum(_taken_over(facts, run) for run in undone),
             "state compared": len(observed.states),
+            "credits compared": len(observed.credits),
+            "slots compared": sum(bool(seen.assigned) for seen in observed.slots),
             "effect": sum(request.performed for request in observed.requests),
             "repeated call": sum(not request.performed for request in observed.requests),
         }

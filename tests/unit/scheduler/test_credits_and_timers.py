@@ -2,7 +2,7 @@
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from headrace_core.ids import ExecutorId, RunId, StepKey
 from headrace_scheduler.domain.commands import TimerKind
@@ -15,42 +15,67 @@ LANES = st.sampled_from(["shared", "worker:acme:audit"])
 
 
 class CreditLedger(RuleBasedStateMachine):
-    """Granted = spent + withdrawn + left, per lane, whatever the order."""
+    """Granted = used + given back + withdrawn + free, per stream and lane, whatever the order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.credits = Credits()
         self.left: dict[tuple[ExecutorId, str], int] = {}
+        self.spent: list[tuple[ExecutorId, str, int]] = []
+        self.streams: dict[ExecutorId, int] = {}
+
+    def stream(self, executor: ExecutorId) -> int:
+        return self.streams.get(executor, 0)
 
     @rule(executor=EXECUTORS, lane=LANES, count=st.integers(1, 5))
     def grant(self, executor: ExecutorId, lane: str, count: int) -> None:
         self.credits.grant(executor, lane, count)
         self.left[executor, lane] = self.left.get((executor, lane), 0) + count
 
-    @rule(lane=LANES)
-    def spend(self, lane: str) -> None:
-        executor = self.credits.spend(lane)
-        if executor is None:
-            assert not any(left for (_, of), left in self.left.items() if of == lane)
-        else:
-            self.left[executor, lane] -= 1
-            assert self.left[executor, lane] >= 0
+    @precondition(lambda self: not self.spent)
+    @rule(lanes=st.lists(LANES, max_size=6))
+    def a_pass_gives_out_steps(self, lanes: list[str]) -> None:
+        self.credits.withdrawn.clear()
+        for lane in lanes:
+            executor = self.credits.spend(lane)
+            if executor is None:
+                assert not any(left for (_, of), left in self.left.items() if of == lane)
+            else:
+                self.left[executor, lane] -= 1
+                assert self.left[executor, lane] >= 0
+                self.spent.append((executor, lane, self.stream(executor)))
+
+    @precondition(lambda self: self.spent)
+    @rule(durable=st.booleans())
+    def its_append_ends(self, *, durable: bool) -> None:
+        for executor, lane, stream in self.spent:
+            of_now, key = stream == self.stream(executor), (executor, lane)
+            if durable:
+                self.credits.sent(executor, lane)
+                # The stream that followed counts the task as one of its own credits.
+                self.left[key] = max(0, self.left.get(key, 0) - (not of_now))
+            else:
+                self.credits.give_back(executor, lane)
+                self.left[key] = self.left.get(key, 0) + of_now
+        self.spent.clear()
 
     @rule(executor=EXECUTORS)
     def withdraw(self, executor: ExecutorId) -> None:
         gone = self.credits.withdraw(executor)
         held = [key for key in self.left if key[0] == executor]
         assert gone == sum(self.left.pop(key) for key in held)
+        self.streams[executor] = self.stream(executor) + 1
 
     @invariant()
     def totals_agree(self) -> None:
         for lane in ("shared", "worker:acme:audit"):
-            total = sum(left for (_, of), left in self.left.items() if of == lane)
-            assert self.credits.available(lane) == total
+            of_lane = {key: left for key, left in self.left.items() if key[1] == lane}
+            assert self.credits.available(lane) == sum(of_lane.values())
+            assert all(self.credits.of(*key) == left for key, left in of_lane.items())
 
 
 TestCreditLedger = CreditLedger.TestCase
-TestCreditLedger.settings = settings(max_examples=60, deadline=None)
+TestCreditLedger.settings = settings(max_examples=100, deadline=None)
 
 
 @given(due=st.lists(st.integers(0, 1_000), max_size=50), now=st.lists(st.integers(0, 1_000)))

@@ -109,6 +109,20 @@ class DispatchProtocol:
     def unacknowledged(self) -> int:
         return self._unacknowledged
 
+    @property
+    def granted(self) -> int:
+        """Credits that schedulers hold and have not used yet, over all streams and lanes."""
+        streams = self._streams.values()
+        return sum(window.granted for one in streams for window in one.windows.values())
+
+    def window_of(self, stream: str, lane: str) -> LaneWindow:
+        """What was granted there and not used, and what is open."""
+        return self._streams[stream].windows[lane]
+
+    def held_of(self, stream: str) -> Sequence[Attempt]:
+        """Attempts that whoever is behind this stream has not closed yet."""
+        return [held.attempt for held in self._held.values() if held.partition.stream == stream]
+
     def welcome_of(self, stream: str) -> Welcome | None:
         return self._streams[stream].welcome
 

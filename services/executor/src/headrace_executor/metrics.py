@@ -14,6 +14,10 @@ UNACKNOWLEDGED = gauge(
     "headrace_executor_unacknowledged_results",
     "Results that no scheduler has acknowledged yet.",
 ).of()
+GRANTED = gauge(
+    "headrace_executor_granted_credits",
+    "Room that schedulers were granted and have not used yet.",
+).of()
 CONNECTED = gauge(
     "headrace_executor_connected_schedulers", "Schedulers that answer on their stream."
 ).of()

@@ -76,6 +76,7 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
         session = Session(worker, client, settings.slots, settings.window, life.log)
         metrics.CONNECTED.set_function(lambda: client.connected)
         metrics.UNACKNOWLEDGED.set_function(lambda: client.protocol.unacknowledged)
+        metrics.GRANTED.set_function(lambda: client.protocol.granted)
         life.keep("payload keys", keyring.keep_fresh())
         life.keep("dispatch", client.run(session))
         server = await start_server(settings.listen, [])

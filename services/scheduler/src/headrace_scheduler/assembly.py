@@ -25,6 +25,7 @@ from headrace_scheduler.app.recovery import Recovery
 from headrace_scheduler.app.snapshots import Snapshots
 from headrace_scheduler.app.turns import Turns
 from headrace_scheduler.app.worker_tasks import WorkerTasks
+from headrace_scheduler.domain.fair_queue import FairQueue
 from headrace_scheduler.domain.timers import Timers
 
 HEARTBEAT_S = 0.5
@@ -58,6 +59,7 @@ class EngineParts:
     turns: type[Turns] = Turns
     appending: type[Appending] = Appending
     loop: type[Loop] = Loop
+    queue: type[FairQueue] = FairQueue
 
 
 WHOLE = EngineParts()
@@ -83,7 +85,7 @@ class Engine:
 def assemble(ports: EnginePorts, parts: EngineParts = WHOLE) -> Engine:
     log, clock, logger = ports.log, ports.clock, ports.logger
     timers = Timers()
-    assigning = Assigning(ports.tokens)
+    assigning = Assigning(ports.tokens, parts.queue)
     background = Background(ports.catalogue, ports.rows, clock, ports.unique, logger)
     inbox = Inbox()
     owned: dict[int, OwnedPartition] = {}

@@ -138,6 +138,7 @@ def _publish_metrics(engine: Engine) -> None:
     metrics.PARTITIONS_OWNED.of().set_function(lambda: len(owned))
     metrics.OPEN_RUNS.of().set_function(lambda: sum(len(one.runs) for one in owned.values()))
     metrics.EXECUTORS.of().set_function(engine.dispatch.executors)
+    metrics.FREE_CREDITS.of().set_function(lambda: engine.assigning.credits.free)
 
 
 async def _release(engine: Engine, leases: Leases, life: Life) -> None:

@@ -10,8 +10,9 @@ from headrace_scheduler.domain.fair_queue import FairQueue, Ready
 class Assigning:
     """`tokens` draws the number that proves whose attempt a result closes."""
 
-    def __init__(self, tokens: Callable[[], int]) -> None:
+    def __init__(self, tokens: Callable[[], int], queue: type[FairQueue] = FairQueue) -> None:
         self.credits = Credits()
+        self._queue = queue
         self._queues: dict[str, FairQueue] = {}
         self._weights: dict[TenantId, int] = {}
         self._tokens = tokens
@@ -19,7 +20,7 @@ class Assigning:
     def enqueue(self, lane: str, ready: Ready, priority: int) -> None:
         queue = self._queues.get(lane)
         if queue is None:
-            queue = self._queues[lane] = FairQueue()
+            queue = self._queues[lane] = self._queue()
             for tenant, weight in self._weights.items():
                 queue.set_weight(tenant, weight)
         queue.push(ready, priority)
@@ -32,6 +33,7 @@ class Assigning:
     def candidates(self) -> Iterator[tuple[str, Ready]]:
         """Steps in fair order while their lane has credit; the caller spends one for each step
         that is still ready, and none for the others."""
+        self.credits.withdrawn.clear()
         for lane, queue in self._queues.items():
             while self.credits.available(lane):
                 ready = queue.pop()

@@ -151,6 +151,8 @@ class Dispatch:
         if session is None:
             # It went between assignment and acknowledgement; its grace decides.
             return
+        if self._assigning.credits.withdrawn:
+            self._assigning.credits.sent(session.executor, assignment.lane)
         key = (assignment.run.run_id, assignment.step, assignment.attempt)
         session.sent.add(key)
         if session.worker is not None:

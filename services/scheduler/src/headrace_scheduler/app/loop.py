@@ -88,6 +88,10 @@ class Loop:
     def put(self, incoming: Input) -> None:
         self._inbox.put(incoming)
 
+    def is_idle(self) -> bool:
+        """Whether no input waits for the next pass."""
+        return not len(self._inbox)
+
     def stop(self) -> None:
         """The pass in flight is completed; nothing is decided after it."""
         self._stopping = True

@@ -156,7 +156,7 @@ class Performing:
     def _undo(self, draft: Draft) -> None:
         """The record is not in the log: nothing happened, and the credit was not used."""
         for event, lane in draft.assigned:
-            self._assigning.credits.grant(event.executor, lane, 1)
+            self._assigning.credits.give_back(event.executor, lane)
         for incoming in draft.inputs:
             if incoming.answer is not None:
                 incoming.answer.unavailable(draft.partition.number)
