@@ -16,6 +16,10 @@ from headrace_core.run.replay import replay
 from headrace_core.run.status import RUN_TERMINAL, Repair, WaitingKind
 from tests.invariants.facts import LogFacts, Raw, RunFacts, Violation, gather
 from tests.invariants.fairness import steps_start_fairly
+from tests.invariants.projections import (
+    a_rebuild_gives_the_same_rows,
+    projections_equal_the_fold,
+)
 from tests.invariants.sharing import credits_are_conserved, slots_are_held_by_open_attempts
 from tests.invariants.witnesses import EventSeen, Request, RowSaid, Witnesses
 
@@ -210,6 +214,20 @@ def live_streams_are_whole(facts: LogFacts, witnesses: Witnesses) -> Iterator[Vi
             yield Violation(rule, what, end.run, facts.told(end.run))
 
 
+def connections_go_on_where_asked(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
+    """Each one by itself, from whatever event on: the next event first, then one after the other,
+    as the log has them, and the end only after the last."""
+    rule = "a stream goes on where it was asked to"
+    for heard in witnesses.heard:
+        found = facts.runs.get(RunId(heard.run))
+        logged = _kinds(found) if found is not None else {}
+        expected = [(n, logged.get(n, "none")) for n in range(heard.after + 1, len(logged) + 1)]
+        told = expected if heard.ended else expected[: len(heard.events)]
+        if list(heard.events) != told:
+            what = f"{heard.via} after event {heard.after} of {heard.run}: {heard.events}"
+            yield Violation(rule, what, heard.run, facts.told(heard.run))
+
+
 def history_lists_every_event(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violation]:
     rule = "history lists every event once"
     yield from _whole(rule, facts, witnesses.told)
@@ -375,6 +393,9 @@ CHECKS: Sequence[Check] = (
     credits_are_conserved,
     slots_are_held_by_open_attempts,
     steps_start_fairly,
+    projections_equal_the_fold,
+    a_rebuild_gives_the_same_rows,
+    connections_go_on_where_asked,
 )
 
 

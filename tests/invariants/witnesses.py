@@ -102,6 +102,34 @@ class RowSaid:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantTables:
+    """History's tables of one tenant as they stand in its database, all at one moment."""
+
+    tenant: str
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """`offsets` by partition: every record below is in the tables."""
+
+    offsets: Mapping[int, int]
+    tenants: Sequence[TenantTables]
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A subscriber's one connection `via` some way, which asked for what comes after event
+    `after`: (number, kind) of what it was sent, and whether it was told that this is all."""
+
+    run: str
+    via: str
+    after: int
+    events: Sequence[tuple[int, str]]
+    ended: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CreditsSeen:
     """Both ends of one stream at one moment: credits that the executor has granted and not seen
     used, those that the scheduler has free, and those in messages under way. `share` is what the
@@ -155,6 +183,10 @@ class Witnesses:
     """By flow: runs and attempts, as history adds them up."""
     credits: Sequence[CreditsSeen] = ()
     slots: Sequence[SlotsSeen] = ()
+    heard: Sequence[Heard] = ()
+    projected: Sequence[Projected] = ()
+    rebuilt: Projected | None = None
+    """History's tables, derived once more since the last of `projected` and nothing else."""
 
 
 def json_lines(lines: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
