@@ -7,6 +7,7 @@ code 1 with the evidence when a check finds something, or when too little happen
 
 import argparse
 import asyncio
+import os
 import random
 import secrets
 import shutil
@@ -24,18 +25,32 @@ from types import FrameType
 import httpx
 
 from tests.chaos.client import Access, Client, Order
-from tests.chaos.evidence import ask_history, ask_usage, journalled, last_words, read_raw_log
+from tests.chaos.evidence import (
+    HistoryTold,
+    ask_history,
+    ask_usage,
+    journalled,
+    last_words,
+    read_raw_log,
+    room_at_rest,
+)
 from tests.chaos.journal import Journal
 from tests.chaos.killer import Killer
 from tests.chaos.report import Outcome, died_by_themselves, report, shortfalls
 from tests.e2e.suite import Suite, publish
-from tests.invariants.checks import check_campaign
+from tests.invariants.checks import check_facts
 from tests.invariants.facts import LogFacts, gather
-from tests.invariants.witnesses import Killed, Witnesses
+from tests.invariants.witnesses import Killed, Projected, Witnesses
+from tests.support.projected_tables import environment_of, rebuilt
 
 FLOWS = Path(__file__).with_name("flows")
 CALLED_FLOWS, STARTED_FLOWS = ("part",), ("sequence", "fan-out", "family")
-TENANT = "chaos"
+TENANTS = ("chaos", "chaos-crowd")
+CROWD = 0.8
+"""So much of what is started is the second tenant's; the first has its share all the same."""
+METRICS = {"HEADRACE_METRICS_LISTEN": "127.0.0.1:0"}
+WINDOW = 16
+"""Little enough that tenants wait for each other."""
 NAP_MS = (200, 1_000)
 DRAIN_S = 120.0
 """How long after the last kill every run must have ended."""
@@ -58,13 +73,17 @@ def main(arguments: Sequence[str]) -> int:
     say(f"chaos: {plan.runs} runs, each process killed {plan.kills} times, SEED={plan.seed}")
     folder = Path(tempfile.mkdtemp(prefix="headrace-chaos-"))
     begun_s = time.monotonic()
+    os.environ.update(METRICS | {"HEADRACE_WINDOW": str(WINDOW)})
     suite = Suite(folder / "home", arguments=("--log-level", "debug"))
     suite.start()
     try:
         with running_receiver(folder) as receiver:
-            outcome = asyncio.run(_campaign(plan, suite, receiver, folder))
+            seen = asyncio.run(_campaign(plan, suite, receiver, folder))
+        environment = environment_of(suite.pid_of("history"))
     finally:
         suite.stop()
+    before, after = rebuilt(suite.home, environment)
+    outcome = _judged(plan, seen, [before], after)
     say(report(outcome, time.monotonic() - begun_s))
     violations = list(map(str, outcome.violations))
     more = len(violations) - VIOLATIONS_SHOWN
@@ -111,22 +130,41 @@ def running_receiver(folder: Path) -> Generator[str]:
             process.stdout.close()
 
 
-async def _campaign(plan: Plan, suite: Suite, receiver: str, folder: Path) -> Outcome:
-    key = await asyncio.to_thread(_prepare, suite, receiver)
-    access = Access(suite.said["api"], key)
+@dataclass(frozen=True, slots=True)
+class Seen:
+    facts: LogFacts
+    witnesses: Witnesses
+    driven: "Driven"
+
+
+async def _campaign(plan: Plan, suite: Suite, receiver: str, folder: Path) -> Seen:
+    accesses = [
+        Access(
+            suite.said["api"], await asyncio.to_thread(_prepare, suite, tenant, receiver), tenant
+        )
+        for tenant in TENANTS
+    ]
     with Journal(folder / "client.jsonl") as journal:
-        driven = await _drive(plan, suite, receiver, access, journal)
+        driven = await _drive(plan, suite, receiver, accesses, journal)
+    room = await room_at_rest(suite.home, WINDOW)
     raw = await read_raw_log(suite.home)
     facts = gather(raw.partitions, raw.log_id)
-    witnesses = await _witnesses(access, facts, suite, folder, plan.seed)
-    violations = check_campaign(raw.partitions, raw.log_id, witnesses)
-    return Outcome(plan.runs, facts, witnesses, driven.kills, driven.restarts, violations)
+    witnesses = await _witnesses(accesses, facts, suite, folder, plan.seed)
+    return Seen(facts, replace(witnesses, credits=[room]), driven)
 
 
-def _prepare(suite: Suite, receiver: str) -> str:
+def _judged(plan: Plan, seen: Seen, projected: Sequence[Projected], rebuilt: Projected) -> Outcome:
+    """Once the suite has been stopped: history's tables are looked at without it."""
+    witnesses = replace(seen.witnesses, projected=projected, rebuilt=rebuilt)
+    violations = check_facts(seen.facts, witnesses)
+    driven = seen.driven
+    return Outcome(plan.runs, seen.facts, witnesses, driven.kills, driven.restarts, violations)
+
+
+def _prepare(suite: Suite, tenant: str, receiver: str) -> str:
     """A tenant that may reach the receiver, with the flows published; its key."""
     host, _, port = receiver.removeprefix("http://").partition(":")
-    with suite.new_tenant(TENANT) as client:
+    with suite.new_tenant(tenant) as client:
         for name in (*CALLED_FLOWS, *STARTED_FLOWS):
             publish(client, (FLOWS / f"{name}.flow.yaml").read_text(encoding="utf-8"))
         client.put("/v1/egress", json={"host": host, "port": int(port)}).raise_for_status()
@@ -134,12 +172,17 @@ def _prepare(suite: Suite, receiver: str) -> str:
 
 
 async def _witnesses(
-    access: Access, facts: LogFacts, suite: Suite, folder: Path, seed: int
+    accesses: Sequence[Access], facts: LogFacts, suite: Suite, folder: Path, seed: int
 ) -> Witnesses:
     written = journalled(folder / "client.jsonl", folder / "received.jsonl", suite.home / "logs")
-    async with httpx.AsyncClient(base_url=access.api, headers=access.headers, timeout=30) as http:
-        said = await ask_history(http, sorted(facts.runs), random.Random(seed))
-        usage = await ask_usage(http)
+    said, usage = HistoryTold(), dict[str, tuple[int, int]]()
+    for access in accesses:
+        runs = sorted(name for name, run in facts.runs.items() if run.tenant == access.tenant)
+        async with httpx.AsyncClient(
+            base_url=access.api, headers=access.headers, timeout=30
+        ) as http:
+            await ask_history(http, runs, random.Random(seed), said)
+            await ask_usage(http, usage)
     return replace(written, states=said.states, rows=said.rows, told=said.told, usage=usage)
 
 
@@ -152,21 +195,33 @@ class Driven:
 
 
 async def _drive(
-    plan: Plan, suite: Suite, receiver: str, access: Access, journal: Journal
+    plan: Plan, suite: Suite, receiver: str, accesses: Sequence[Access], journal: Journal
 ) -> Driven:
     """Start and kill, then wait until every run has ended, or for as long as is reasonable: what
     has not ended by then the checker finds in the log."""
     async with asyncio.TaskGroup() as tasks:
         progress = Progress(plan.runs)
-        client = Client(access, journal, tasks, random.Random(f"client {plan.seed}"), progress.tell)
-        starts = Starts(plan, receiver, client, random.Random(f"starts {plan.seed}"))
+        clients = [
+            Client(
+                access,
+                access.subscribers(suite.home),
+                journal,
+                tasks,
+                random.Random(f"client {plan.seed} {access.tenant}"),
+                lambda: progress.tell(clients),
+            )
+            for access in accesses
+        ]
+        starts = Starts(plan, receiver, clients, random.Random(f"starts {plan.seed}"))
         chance = random.Random(f"kills {plan.seed}")
         killer = Killer(suite.home, receiver, journal, chance, starts.release)
         before = killer.restarts()
         kills = await killer.run(plan.kills)
-        if not await client.wait_until_quiet(DRAIN_S):
-            say(f"still open {DRAIN_S:.0f} s after the last kill: {', '.join(client.open)}")
-        await client.close()
+        for client in clients:
+            if not await client.wait_until_quiet(DRAIN_S):
+                say(f"still open {DRAIN_S:.0f} s after the last kill: {', '.join(client.open)}")
+        for client in clients:
+            await client.close()
     restarts = {name: after - before[name] for name, after in killer.restarts().items()}
     return Driven(kills, restarts)
 
@@ -179,20 +234,23 @@ class Progress:
         self._tenths = 0
         self._begun_s = time.monotonic()
 
-    def tell(self, client: Client) -> None:
-        tenths = client.ended_orders * 10 // self._runs
+    def tell(self, clients: Sequence[Client]) -> None:
+        tenths = sum(client.ended_orders for client in clients) * 10 // self._runs
         if tenths > self._tenths:
             self._tenths = tenths
-            say(f"{tenths * 10:>4} %  {time.monotonic() - self._begun_s:>4.0f} s  {client.told()}")
+            told = "; ".join(client.told() for client in clients)
+            say(f"{tenths * 10:>4} %  {time.monotonic() - self._begun_s:>4.0f} s  {told}")
 
 
 class Starts:
     """Releases the starts in equal shares before each kill, so that runs are always on the way."""
 
-    def __init__(self, plan: Plan, receiver: str, client: Client, chance: random.Random) -> None:
+    def __init__(
+        self, plan: Plan, receiver: str, clients: Sequence[Client], chance: random.Random
+    ) -> None:
         self._plan = plan
         self._receiver = receiver
-        self._client = client
+        self._clients = clients
         self._chance = chance
         self._released = 0
 
@@ -202,7 +260,8 @@ class Starts:
             name, fields = self._drawn()
             key = f"order-{self._plan.seed}-{self._released}"
             delay_s = self._chance.random() * SPREAD_S
-            self._client.start(Order(key, f"chaos-{name}", fields, delay_s))
+            client = self._clients[self._chance.random() < CROWD]
+            client.start(Order(key, f"chaos-{name}", fields, delay_s))
             self._released += 1
 
     def _drawn(self) -> tuple[str, Mapping[str, object]]:

@@ -8,7 +8,8 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, WebSocketException
 
 from tests.chaos.journal import Journal
+from tests.support.subscribers import Subscribers
 
 RETRY_S = 0.2
 ANSWER_S = 10.0
@@ -23,16 +25,23 @@ DONE_STATUSES = (200, 202)
 TRANSIENT_STATUSES = (500, 502, 503, 504)
 CUT_CHANCE = 0.04
 """Of the client's own accord, after a message of the stream."""
+OVERHEAR_CHANCE, OVERHEARD, OVERHEAR_S = 0.3, 3, 4.0
+"""Of a run that others listen to as well, so many times each way, with pauses up to so long."""
 REPEAT_CHANCE = 0.1
 """Of a start that was answered and is sent once more, as a client does that lost the answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """`api` is the base address, `key` an editor's."""
+    """`api` is the base address, `key` an editor's of the tenant."""
 
     api: str
     key: str
+    tenant: str
+
+    def subscribers(self, home: Path) -> Subscribers:
+        """At the suite of this home."""
+        return Subscribers(home, self.api, self.key, self.tenant)
 
     @property
     def headers(self) -> Mapping[str, str]:
@@ -58,12 +67,14 @@ class Client:
     def __init__(
         self,
         access: Access,
+        subscribers: Subscribers,
         journal: Journal,
         group: asyncio.TaskGroup,
         chance: random.Random,
-        on_end: "Callable[[Client], None]",
+        on_end: Callable[[], None],
     ) -> None:
         self._access = access
+        self._subscribers = subscribers
         self._journal = journal
         self._group = group
         self._chance = chance
@@ -139,6 +150,8 @@ class Client:
         if run not in self._followed:
             self._followed.add(run)
             self._spawn(self._follow(run, is_child=is_child))
+            if self._chance.random() < OVERHEAR_CHANCE:
+                self._spawn(self._overhear(run))
 
     async def _follow(self, run: str, *, is_child: bool) -> None:
         connection = 0
@@ -159,6 +172,15 @@ class Client:
                 pass
             await asyncio.sleep(RETRY_S * (run not in self._ended))
 
+    async def _overhear(self, run: str) -> None:
+        """Others come and go, each from some event on and for a while."""
+        for via in self._subscribers.ways:
+            for _ in range(OVERHEARD):
+                await asyncio.sleep(self._chance.random() * OVERHEAR_S)
+                after = self._chance.randint(0, self._last.get(run, 0))
+                heard = await self._subscribers.hear(via, run, after, self._chance.randint(1, 20))
+                self._journal.write(fact="heard", **asdict(heard))
+
     async def _read(self, socket: ClientConnection, run: str, connection: int) -> None:
         """Until the end, a fault, or the client's own cut."""
         async for message in socket:
@@ -173,7 +195,7 @@ class Client:
             if said["ended"]:
                 self._journal.write(fact="end", run=run, connection=connection)
                 self._ended.add(run)
-                self._on_end(self)
+                self._on_end()
                 self._quiet.set()
                 return
             if self._chance.random() < CUT_CHANCE:

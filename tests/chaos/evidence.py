@@ -1,6 +1,7 @@
 """Gathers what the witnesses wrote: journals, executors' logs, history's words, the raw log."""
 
 import asyncio
+import json
 import random
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
@@ -15,8 +16,10 @@ import httpx
 from headrace_runtime.eventlog.port import Entry
 from headrace_runtime.postgres.embedded import running_dsn
 from tests.invariants.witnesses import (
+    CreditsSeen,
     EndSeen,
     EventSeen,
+    Heard,
     HistorySaid,
     LookedUp,
     RowSaid,
@@ -33,6 +36,7 @@ PAGE = 500
 RETRY_S = 0.2
 UNAVAILABLE = 503
 PATIENCE_S = 30.0
+ANSWER_S = 10.0
 LAST_WORDS = 12
 MIDDLES = 2
 """States asked of history at drawn events of a run, besides the one at its end."""
@@ -72,10 +76,9 @@ class HistoryTold:
 
 
 async def ask_history(
-    http: httpx.AsyncClient, runs: Iterable[str], chance: random.Random
-) -> HistoryTold:
-    """Its states, rows and events of these runs. `http` carries a reader's key."""
-    found = HistoryTold()
+    http: httpx.AsyncClient, runs: Iterable[str], chance: random.Random, found: HistoryTold
+) -> None:
+    """Adds its states, rows and events of these runs. `http` carries a reader's key."""
     listed = {row["id"]: row async for row in _listed(http)}
     for run in runs:
         try:
@@ -83,7 +86,6 @@ async def ask_history(
         except httpx.HTTPStatusError as refused:
             answer = refused.response
             found.rows.append(RowSaid(run, f"answered {answer.status_code} by history", 0))
-    return found
 
 
 async def _ask_of_run(
@@ -102,15 +104,34 @@ async def _ask_of_run(
         found.states.append(HistorySaid(run, said["sequence"], said["state_hash"]))
 
 
-async def ask_usage(http: httpx.AsyncClient) -> Mapping[str, tuple[int, int]]:
-    """Of the last days: a campaign may begin before midnight."""
+async def ask_usage(http: httpx.AsyncClient, found: dict[str, tuple[int, int]]) -> None:
+    """Adds what was used in the last days: a campaign may begin before midnight."""
     since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
-    found: dict[str, tuple[int, int]] = {}
     for row in (await _get(http, "/v1/usage", **{"from": since}))["rows"]:
         if row["model"] is None:
             runs, attempts = found.get(row["flow"], (0, 0))
             found[row["flow"]] = (runs + row["runs"], attempts + row["attempts"])
-    return found
+
+
+async def room_at_rest(home: Path, window: int) -> CreditsSeen:
+    """Of the one executor with this window at the one scheduler, by the metrics of both, when
+    nothing is open: what is under way at the first look has arrived at a later one."""
+    give_up_s = time.monotonic() + PATIENCE_S
+    async with httpx.AsyncClient(timeout=ANSWER_S) as http:
+        while True:
+            granted = await _metric(http, home, "executor", "headrace_executor_granted_credits")
+            free = await _metric(http, home, "scheduler", "headrace_free_credits")
+            seen = CreditsSeen("executor", "scheduler", granted, free, 0, window, at_rest=True)
+            if granted == free > 0 or time.monotonic() > give_up_s:
+                return seen
+            await asyncio.sleep(RETRY_S)
+
+
+async def _metric(http: httpx.AsyncClient, home: Path, service: str, name: str) -> int:
+    said = json.loads((home / "run" / f"{service}.json").read_bytes())
+    text = (await http.get(f"http://{said['metrics_address']}/metrics")).text
+    [value] = [line.split()[-1] for line in text.splitlines() if line.startswith(f"{name} ")]
+    return int(float(value))
 
 
 def journalled(client: Path, receiver: Path, logs: Path) -> Witnesses:
@@ -119,6 +140,7 @@ def journalled(client: Path, receiver: Path, logs: Path) -> Witnesses:
     lookups: list[LookedUp] = []
     events: list[EventSeen] = []
     ends: list[EndSeen] = []
+    heard: list[Heard] = []
     for said in json_lines(client.read_bytes().splitlines()):
         match said["fact"]:
             case "answered":
@@ -130,6 +152,9 @@ def journalled(client: Path, receiver: Path, logs: Path) -> Witnesses:
                 events.append(EventSeen(*seen))
             case "end":
                 ends.append(EndSeen(said["run"], said["connection"]))
+            case "heard":
+                told = [(number, kind) for number, kind in said["events"]]
+                heard.append(Heard(said["run"], said["via"], said["after"], told, said["ended"]))
             case _:
                 continue
     return Witnesses(
@@ -137,6 +162,7 @@ def journalled(client: Path, receiver: Path, logs: Path) -> Witnesses:
         lookups=lookups,
         events=events,
         ends=ends,
+        heard=heard,
         requests=list(requests_of(receiver.read_bytes().splitlines())),
         tasks=list(_tasks(logs)),
     )

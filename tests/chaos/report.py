@@ -113,4 +113,7 @@ def _happened(outcome: Outcome) -> dict[str, int]:
             {(event.run, event.connection) for event in seen.events if event.connection > 1}
         ),
         "accepted tasks witnessed": len(seen.tasks),
+        "connections that began after an event": sum(
+            1 for heard in seen.heard if heard.after and heard.events
+        ),
     }

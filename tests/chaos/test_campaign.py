@@ -14,7 +14,7 @@ from tests.chaos.report import Outcome, report, shortfalls
 from tests.invariants.checks import check_campaign
 from tests.invariants.facts import gather
 from tests.invariants.log_builder import LOG_ID, PAID, healthy, honest
-from tests.invariants.witnesses import EventSeen, Killed, StartAnswered, tasks_accepted
+from tests.invariants.witnesses import EventSeen, Heard, Killed, StartAnswered, tasks_accepted
 
 PROCESSES = ("executor", "postgres", "scheduler")
 
@@ -26,6 +26,7 @@ def whole_outcome() -> Outcome:
     seen = honest(log, calls)
     seen = replace(seen, starts=[*seen.starts, StartAnswered(f"start-{PAID}", PAID, repeated=True)])
     first_ms = next(turn.time_ms for _, turn, _ in facts.runs[PAID].events())
+    seen = replace(seen, heard=[Heard(PAID, "grpc", 1, [(2, "StepReady")], ended=False)])
     kills = [Killed(process, 1, first_ms, 1) for process in PROCESSES]
     restarts = {"executor": 1, "scheduler": 1}
     return Outcome(2, facts, seen, kills, restarts, check_campaign(log.raw, LOG_ID, seen))
@@ -69,11 +70,14 @@ def test_a_service_that_died_by_itself_is_told() -> None:
 def test_witnesses_that_saw_nothing_are_shortfalls() -> None:
     outcome = whole_outcome()
     unseen = replace(outcome.witnesses, starts=[], events=[EventSeen(PAID, 1, 1, "RunStarted")])
-    found = list(shortfalls(replace(outcome, witnesses=replace(unseen, tasks=[])), kills=1))
+    found = list(
+        shortfalls(replace(outcome, witnesses=replace(unseen, tasks=[], heard=[])), kills=1)
+    )
     assert found == [
         "too little: starts recognised as repeats: 0",
         "too little: live connections beyond the first: 0",
         "too little: accepted tasks witnessed: 0",
+        "too little: connections that began after an event: 0",
         "too little: 0 runs were started of 2",
     ]
 
