@@ -16,6 +16,7 @@ from headrace_core.run.replay import replay
 from headrace_core.run.status import RUN_TERMINAL, Repair, WaitingKind
 from tests.invariants.facts import LogFacts, Raw, RunFacts, Violation, gather
 from tests.invariants.fairness import steps_start_fairly
+from tests.invariants.letters import failed_calls_are_dead_letters, letters_are_decided_once
 from tests.invariants.projections import (
     a_rebuild_gives_the_same_rows,
     projections_equal_the_fold,
@@ -396,6 +397,8 @@ CHECKS: Sequence[Check] = (
     projections_equal_the_fold,
     a_rebuild_gives_the_same_rows,
     connections_go_on_where_asked,
+    failed_calls_are_dead_letters,
+    letters_are_decided_once,
 )
 
 

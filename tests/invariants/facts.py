@@ -14,7 +14,14 @@ from headrace_core.ids import RunId, TenantId, partition_of, slot_of
 from headrace_core.log.chain import chain_hash
 from headrace_core.log.filter import LogFilter
 from headrace_core.log.record import Body, Envelope
-from headrace_core.partition.events import MessageReceived, MessageSent, PartitionClaimed
+from headrace_core.partition.events import (
+    DeadLetterDiscarded,
+    DeadLetterReplayed,
+    LetterDecision,
+    MessageReceived,
+    MessageSent,
+    PartitionClaimed,
+)
 from headrace_core.run import events as ev
 from headrace_core.run.apply import apply_turn
 from headrace_core.run.replay import StoredTurn
@@ -102,6 +109,7 @@ class LogFacts:
     )
     sent: dict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(list))
     received: dict[tuple[int, int], list[int]] = field(default_factory=lambda: defaultdict(list))
+    decisions: list[LetterDecision] = field(default_factory=list[LetterDecision])
     accepted: int = 0
     void: int = 0
     claims: int = 0
@@ -197,6 +205,8 @@ class _Partition:
                 self._facts.sent[self._number, event.target].append(event.number)
             elif isinstance(event, MessageReceived):
                 self._facts.received[event.source, self._number].append(event.number)
+            elif isinstance(event, DeadLetterReplayed | DeadLetterDiscarded):
+                self._facts.decisions.append(event)
 
     def _take_turn(
         self, offset: int, envelope: Envelope, run_id: RunId, events: Sequence[ev.RunEvent]

@@ -5,8 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from headrace_core.ids import StepKey
-from headrace_core.partition.events import MessageReceived
+from headrace_core.ids import RunId, StepKey, letter_id
+from headrace_core.partition.events import (
+    DeadLetterDiscarded,
+    DeadLetterReplayed,
+    MessageReceived,
+)
 from headrace_core.run import events as ev
 from headrace_core.run.status import CancelCause, Repair, SkipReason
 from headrace_runtime.eventlog.port import Entry
@@ -19,6 +23,7 @@ from tests.invariants.log_builder import (
     LOG_ID,
     PAID,
     PINGED,
+    TENANT,
     LogBuilder,
     assigned,
     healthy,
@@ -148,9 +153,76 @@ def _undone_in_order(log: LogBuilder, calls: Calls) -> None:
     log.turn(run, [ev.StepCompensating(step=KEYED), ev.RunCompensated()])
 
 
+def _letter(run: RunId, step: StepKey = KEYED) -> ev.DeadLetterAdded:
+    error = ev.StepError(type="http.500")
+    letter = letter_id(run, step, 1)
+    return ev.DeadLetterAdded(
+        step=step, attempt=1, letter=letter, operation="http.post@1", error=error
+    )
+
+
+def _failed_call(log: LogBuilder, calls: Calls, *behind: ev.RunEvent) -> RunId:
+    """A run whose call has failed, with these events behind that."""
+    run = run_in(0, 9)
+    error = ev.StepError(type="http.500")
+    log.turn(run, [started(), ev.StepReady(step=KEYED), assigned(KEYED)])
+    failed = ev.StepFailed(step=KEYED, error=error, attempt=1)
+    log.turn(run, [failed, *behind, ev.RunFailed(error=error, step=KEYED)])
+    calls.append(request(run, KEYED, 4, "of its own", performed=False))
+    return run
+
+
+def _no_letter(log: LogBuilder, calls: Calls) -> None:
+    _failed_call(log, calls)
+
+
+def _letter_of_another_step(log: LogBuilder, calls: Calls) -> None:
+    _failed_call(log, calls, _letter(run_in(0, 9), BARE))
+
+
+def _letter_under_another_name(log: LogBuilder, calls: Calls) -> None:
+    _failed_call(log, calls, _letter(PAID))
+
+
+def _letter_decided_twice(log: LogBuilder, calls: Calls) -> None:
+    run = _failed_call(log, calls, _letter(run_in(0, 9)))
+    for _ in range(2):
+        log.turn(None, [], [_discarded(run)], partition=1)
+
+
+def _letter_of_nobody(log: LogBuilder, calls: Calls) -> None:
+    log.turn(None, [], [_discarded(PAID)], partition=1)
+
+
+def _replay_that_never_began(log: LogBuilder, calls: Calls) -> None:
+    run = _failed_call(log, calls, _letter(run_in(0, 9)))
+    replayed = DeadLetterReplayed(
+        letter=letter_id(run, KEYED, 1),
+        tenant=TENANT,
+        run=run,
+        step=KEYED,
+        as_run=run_in(0, 8),
+        replayed_by="ann",
+    )
+    log.turn(None, [], [replayed], partition=1)
+
+
+def _discarded(run: RunId) -> DeadLetterDiscarded:
+    letter = letter_id(run, KEYED, 1)
+    return DeadLetterDiscarded(
+        letter=letter, tenant=TENANT, run=run, step=KEYED, discarded_by="ann"
+    )
+
+
 @pytest.mark.parametrize(
     ("plant", "rule"),
     [
+        (_no_letter, "what failed for good outside is one dead letter"),
+        (_letter_of_another_step, "what failed for good outside is one dead letter"),
+        (_letter_under_another_name, "what failed for good outside is one dead letter"),
+        (_letter_decided_twice, "a dead letter is decided once"),
+        (_letter_of_nobody, "a dead letter is decided once"),
+        (_replay_that_never_began, "a dead letter is decided once"),
         (_early_retry, "timers are never early"),
         (_assigned_after_a_cancel, "nothing is assigned after a cancel"),
         (_undone_in_order, "undone one at a time, the last one first"),
@@ -421,7 +493,8 @@ def test_only_an_unknown_outcome_may_leave_an_effect_open(
     log, calls = healthy()
     run = run_in(1, 9)
     log.turn(run, [started(), ev.StepReady(step=BARE), assigned(BARE)])
-    log.turn(run, [word, ev.RunFailed(error=ev.StepError(type="step"))])
+    letters = [_letter(run, BARE)] if isinstance(word, ev.StepFailed) else []
+    log.turn(run, [word, *letters, ev.RunFailed(error=ev.StepError(type="step"))])
     seen = honest(log, [*calls, request(run, BARE, 4)])
     rows = [replace(row, receipts={}) for row in seen.rows]
     violations = found_in(log, replace(seen, rows=rows))
@@ -440,6 +513,7 @@ def test_what_an_operator_makes_of_a_failed_step_is_no_word_on_its_effect(
         run,
         [
             ev.StepFailed(step=BARE, error=fault, attempt=1),
+            _letter(run, BARE),
             ev.RunSuspended(incident=fault, step=BARE),
         ],
     )

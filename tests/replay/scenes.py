@@ -13,8 +13,11 @@ import pytest
 
 from headrace_core.ids import (
     DAY_MS,
+    LetterId,
+    PlanHash,
     RunId,
     StepKey,
+    letter_id,
     partition_of,
     run_id,
     slot_for,
@@ -28,7 +31,7 @@ from headrace_core.run.fork import ForkEdits, inherit, plan_fork
 from headrace_core.run.freeze import state_hash
 from headrace_core.run.status import CancelCause, Repair
 from headrace_core.workflow.firing import Overlap
-from headrace_core.workflow.plan import Plan
+from headrace_core.workflow.plan import OnFailure, Plan
 from headrace_core.workflow.resolution import Catalogue, FlowDescriptor
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decide import event_home
@@ -245,10 +248,12 @@ def _resume(world: Scene, run: RunId, *edits: cmd.StepEdit) -> None:
     world.tell(run, cmd.ResumeRun(run=run, tenant=TENANT, resumed_by="ann", edits=edits))
 
 
-def _forked(world: Scene, flow: Plan, source: RunId) -> RunId:
-    """From where the run stands, with another output of its first step."""
+def _forked(world: Scene, flow: Plan, source: RunId, letter: LetterId | None = None) -> RunId:
+    """From where the run stands: with another output of its first step, or to replay a letter."""
     state, fork = world.runs[source], run_id(700, 20_000, b"fork-of-it")
-    made = plan_fork(state, flow, flow, ForkEdits(outputs={"go"}), set(state.steps))
+    edited = set[str]() if letter else {"go"}
+    made = plan_fork(state, flow, flow, ForkEdits(outputs=edited), set(state.steps))
+    outputs = {name: world.sealed(fork, b"8") for name in edited}
 
     def reseal(stored: Stored) -> Stored:
         return world.sealed(fork, world.vault.open(source, stored)) if stored else stored
@@ -262,7 +267,7 @@ def _forked(world: Scene, flow: Plan, source: RunId) -> RunId:
         plan=flow.hash,
         input=reseal(state.input),
         started_by="bob",
-        steps=inherit(state, made, {"go": world.sealed(fork, b"8")}, reseal),
+        steps=inherit(state, made, outputs, reseal),
     )
     command = cmd.ForkRun(
         run=fork,
@@ -271,9 +276,46 @@ def _forked(world: Scene, flow: Plan, source: RunId) -> RunId:
         start_key=stable_hash(fork),
         fingerprint=b"f" * 32,
         key_kept_ms=MINUTE_MS,
+        letter=letter or LetterId(""),
+        letter_step=SHIP,
     )
     world.tell(fork, command)
     return fork
+
+
+def letters() -> Scene:
+    """Calls that failed for good: one is replayed in its suspended run and fails again, another is
+    discarded, a third replayed by a fork."""
+    flow = compiled(
+        "flow: v1\nname: order\non_failure: ON\nsteps:\n"
+        "  ship: {uses: http.post@1, with: {url: 'https://example.com'}}\n".replace("ON", "suspend")
+    )
+    drained = replace(flow, hash=PlanHash("d" * 64), on_failure=OnFailure.DRAIN)
+    world = _scene(flow, drained)
+    run = world.start(flow, slot=300)
+    world.fail(run, SHIP, "http.400")
+    _resume(world, run)
+    world.fail(run, SHIP, "http.400")
+    _resume(world, run, cmd.StepEdit(step=SHIP, repair=Repair.SKIP))
+    ended = world.start(drained, slot=900)
+    world.fail(ended, SHIP, "http.400")
+    letter = letter_id(ended, SHIP, 1)
+    world.succeed(_forked(world, drained, ended, letter), SHIP)
+    other = world.start(drained, slot=100)
+    world.fail(other, SHIP, "http.400")
+    discard = cmd.DiscardLetter(
+        letter=letter_id(other, SHIP, 1),
+        tenant=TENANT,
+        run=other,
+        step=SHIP,
+        discarded_by="ann",
+        reason=world.sealed(other, b'"bought elsewhere"'),
+        start_key=stable_hash(other),
+        fingerprint=b"f" * 32,
+        key_kept_ms=MINUTE_MS,
+    )
+    assert world.take(3, discard) is None
+    return world
 
 
 def subjects() -> Scene:
@@ -297,6 +339,7 @@ SCENES: Mapping[str, Callable[[], Scene]] = {
         families,
         schedules,
         repairs,
+        letters,
         subjects,
     )
 }

@@ -161,6 +161,7 @@ class ScriptedHistory(HistoryServiceServicer):
 
     def __init__(self) -> None:
         self.known: dict[str, KnownRun] = {}
+        self.letters: dict[str, dict[str, Any]] = {}
         self.fail_first = 0
         self.cut_after_events = 0
         self.asked: list[Any] = []
@@ -288,6 +289,21 @@ class ScriptedHistory(HistoryServiceServicer):
         except TimeoutError:
             return hpb.WaitForEndResponse(run=orjson.dumps(run.document), ended=False)
         return hpb.WaitForEndResponse(run=orjson.dumps(run.document), ended=True)
+
+    async def ListLetters(
+        self, request: hpb.ListLettersRequest, context: Context
+    ) -> hpb.ListLettersResponse:
+        self.asked.append(request)
+        found = [one for one in self.letters.values() if one["tenant"] == request.tenant]
+        return hpb.ListLettersResponse(letters=_json(found))
+
+    async def GetLetter(
+        self, request: hpb.GetLetterRequest, context: Context
+    ) -> hpb.GetLetterResponse:
+        found = self.letters.get(request.letter)
+        if found is None or found["tenant"] != request.tenant:
+            await _refuse(context, NotFound(f"There is no dead letter {request.letter!r}."))
+        return hpb.GetLetterResponse(letter=orjson.dumps(found))
 
     async def _find(self, request: Any, context: Context) -> KnownRun:
         self.asked.append(request)

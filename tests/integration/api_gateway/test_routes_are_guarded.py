@@ -29,6 +29,7 @@ PLACES = {
     "key": "0123456789ab",
     "secret": "shop_db",
     "path": "leads",
+    "letter": "ltr_7g0jq8a1b2c3d4e5f6g7h8",
 }
 HOOKS = "/v1/hooks/{tenant}/{path:path}"
 PUBLIC_PATHS = {"/livez", "/readyz", "/metrics", "/openapi.json", "/docs"} | {HOOKS}

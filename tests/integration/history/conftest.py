@@ -10,6 +10,7 @@ import pytest
 from headrace_core.ids import PlanHash, RunId, TenantId
 from headrace_core.payload import Stored
 from headrace_history.adapters.postgres.journal import PostgresJournal
+from headrace_history.adapters.postgres.letters import PostgresLetters
 from headrace_history.adapters.postgres.projection import PostgresProjection
 from headrace_history.adapters.postgres.runs import PostgresRuns
 from headrace_history.adapters.postgres.tenants import TenantSchemas, migrate_shared
@@ -18,6 +19,7 @@ from headrace_history.adapters.record_reader import ProtobufRecords
 from headrace_history.app.end_wait import EndWait
 from headrace_history.app.event_list import EventList
 from headrace_history.app.follower import Follower
+from headrace_history.app.letter_list import LetterList
 from headrace_history.app.live import Live
 from headrace_history.app.presenter import Presenter
 from headrace_history.app.projection import ProjectorSettings
@@ -74,6 +76,7 @@ class History:
     live: Live
     replayer: Replayer
     runs: RunList
+    letters: LetterList
     events: EventList
     follower: Follower
     ends: EndWait
@@ -120,6 +123,7 @@ async def running_history(
             live=live,
             replayer=replayer,
             runs=RunList(projector, runs, PostgresUsage(pool, schemas), WAIT_S),
+            letters=LetterList(projector, PostgresLetters(pool, schemas), presenter, WAIT_S),
             events=EventList(replayer, presenter),
             follower=Follower(replayer, presenter, live),
             ends=EndWait(replayer, live),

@@ -9,14 +9,30 @@ from typing import cast
 import asyncpg
 import pytest
 
-from headrace_core.errors import Fenced, LogRewound, Unavailable, WrongLog
-from headrace_core.ids import RunId, StepKey, TenantId
+from headrace_core.errors import (
+    Fenced,
+    InvalidInput,
+    LogRewound,
+    NotFound,
+    Unavailable,
+    WrongLog,
+)
+from headrace_core.ids import (
+    LetterId,
+    RunId,
+    StepKey,
+    TenantId,
+    letter_id,
+    partition_of,
+    slot_of,
+)
+from headrace_core.partition import events as pev
 from headrace_core.payload import Stored
 from headrace_core.run import events as ev
 from headrace_core.run.state import RunState
 from headrace_core.run.status import RunStatus
 from headrace_history.adapters.postgres.rows import run_row
-from headrace_history.adapters.postgres.tenants import opaque_name
+from headrace_history.adapters.postgres.tenants import TenantSchemas, opaque_name
 from headrace_history.domain.projections.journal import check_chain
 from headrace_history.rebuild import project_to_end
 from headrace_runtime.eventlog.memory import MemoryLog, StaleAppend
@@ -41,7 +57,7 @@ from tests.unit.history.recorded_runs import (
 )
 
 pytestmark = pytest.mark.postgres
-TABLES = ("run", "journal", "usage", "approval")
+TABLES = ("run", "journal", "usage", "approval", "dead_letter")
 
 
 def first_fault(done: asyncio.Task[None]) -> BaseException | None:
@@ -346,3 +362,77 @@ async def test_no_row_is_written_when_any_part_of_the_flush_fails(
     [done], _ = await asyncio.wait([history.running])
     assert isinstance(first_fault(done), asyncpg.CheckViolationError)
     assert await history.pool.fetchval(f"select count(*) from {schema}.run") == 1
+
+
+def failed_call(run: RunId) -> tuple[list[tuple[ev.RunEvent, ...]], LetterId]:
+    """The turns of a run whose call has failed for good, and its dead letter."""
+    error, letter = ev.StepError(type="http.500"), letter_id(run, StepKey("pay"), 1)
+    added = ev.DeadLetterAdded(
+        step=StepKey("pay"), attempt=1, letter=letter, operation="http.post@1", error=error
+    )
+    failed = ev.StepFailed(step=StepKey("pay"), attempt=1, error=error)
+    ended = ev.RunFailed(error=error, step=StepKey("pay"))
+    return [(started(), ready("pay"), assigned("pay")), (failed, added, ended)], letter
+
+
+@pytest.mark.parametrize("first", ["the letter", "its decision"])
+async def test_a_letter_and_its_decision_make_one_row_whichever_is_read_first(
+    history: History, writer: LogWriter, first: str
+) -> None:
+    run = run_of(3)
+    turns, letter = failed_call(run)
+    decision = pev.DeadLetterDiscarded(
+        letter=letter, tenant=TENANT, run=run, step=StepKey("pay"), discarded_by="ann"
+    )
+    other = (partition_of(slot_of(run), writer.partitions) + 1) % writer.partitions
+    if first == "the letter":
+        await writer.run(run, turns)
+        await history.flushed(TENANT)
+    await writer.partition_turn(other, decision)
+    await history.flushed(TENANT)
+    if first != "the letter":
+        assert (await history.letters.page(TENANT, "", "", "", 10, ""))[0] == []
+        await writer.run(run, turns)
+    [document], cursor = await history.letters.page(TENANT, "", "", "", 10, "")
+    assert (document["id"], document["status"], cursor) == (letter, "discarded", "")
+    assert (document["step"], document["operation"]) == ("pay", "http.post@1")
+    assert (document["error_type"], document["decided_by"]) == ("http.500", "ann")
+
+
+async def test_letters_are_listed_by_pages_and_by_what_is_asked_for(
+    history: History, writer: LogWriter
+) -> None:
+    letters: list[str] = []
+    for number in range(5):
+        turns, letter = failed_call(run_of(number))
+        await writer.run(run_of(number), turns)
+        letters.append(letter)
+    cursor, seen = "", list[str]()
+    while True:
+        page, cursor = await history.letters.page(TENANT, "orders", "open", "", 2, cursor)
+        seen += [str(document["id"]) for document in page]
+        if not cursor:
+            break
+    assert seen == letters[::-1]
+    [one], _ = await history.letters.page(TENANT, "", "", run_of(2), 10, "")
+    assert one["id"] == letters[2]
+    assert await history.letters.page(TENANT, "other", "", "", 10, "") == ([], "")
+    assert await history.letters.page(TenantId("bolt"), "", "", "", 10, "") == ([], "")
+    with pytest.raises(InvalidInput, match="is no status of a dead letter"):
+        await history.letters.page(TENANT, "", "lost", "", 10, "")
+    with pytest.raises(NotFound):
+        await history.letters.one(TenantId("bolt"), letters[0])
+    with pytest.raises(NotFound):
+        await history.letters.one(TENANT, "ltr_none")
+
+
+async def test_a_schema_of_an_older_version_is_brought_up_to_date_on_first_sight(
+    history: History, writer: LogWriter
+) -> None:
+    await writer.run(run_of(0), sequential_run(1))
+    schema = await history.flushed(TENANT)
+    await history.pool.execute(f"drop table {schema}.dead_letter")
+    await history.pool.execute(f"delete from {schema}.schema_version where number = 2")
+    newer = TenantSchemas(history.pool)
+    assert await newer.find(TENANT) == schema
+    assert await history.pool.fetchval(f"select count(*) from {schema}.dead_letter") == 0

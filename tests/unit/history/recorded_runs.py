@@ -22,6 +22,7 @@ from headrace_core.ids import (
 )
 from headrace_core.log.chain import chain_hash
 from headrace_core.log.record import Envelope
+from headrace_core.partition.events import PartitionEvent
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run import events as ev
 from headrace_core.run.status import CancelCause, SkipReason, WaitingKind
@@ -90,6 +91,7 @@ class LogWriter:
     now_ms: int = START_MS
     epochs: dict[int, int] = field(default_factory=dict[int, int])
     offsets: dict[int, int] = field(default_factory=dict[int, int])
+    chains: dict[int, bytes] = field(default_factory=dict[int, bytes])
     seqs: dict[int, int] = field(default_factory=dict[int, int])
     runs: dict[RunId, tuple[int, bytes]] = field(default_factory=dict[RunId, tuple[int, bytes]])
 
@@ -140,6 +142,16 @@ class LogWriter:
         for partition, queue in records.items():
             self.offsets[partition] += len(queue)
 
+    async def partition_turn(self, partition: int, *events: PartitionEvent) -> None:
+        """A record of the partition alone."""
+        self.now_ms += 10
+        body = encode_body((), events)
+        before = self.chains.get(partition, b"")
+        chain = chain_hash(before, TenantId(""), "", 0, self.now_ms, body)
+        self.chains[partition] = chain
+        record = self.record(partition, TenantId(""), None, 0, chain, body)
+        await self.append({partition: [record]})
+
     async def run(self, run: RunId, turns: Sequence[Turn], tenant: TenantId = TENANT) -> None:
         for events in turns:
             await self.turn(run, *events, tenant=tenant)
@@ -148,7 +160,7 @@ class LogWriter:
         self,
         partition: int,
         tenant: TenantId,
-        run: RunId,
+        run: RunId | None,
         sequence: int,
         chain: bytes,
         body: bytes,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from headrace_core.errors import InvalidInput
-from headrace_core.ids import RunId, StepKey, compensation_key
+from headrace_core.ids import LetterId, RunId, StepKey, compensation_key
 from headrace_core.payload import Stored
 from headrace_core.run.events import RunForked
 from headrace_core.run.fork import ForkEdits, ForkPlan, inherit, plan_fork
@@ -52,6 +52,8 @@ def forked(
     plan: Plan | None = None,
     outputs: dict[str, Any] | None = None,
     fields: dict[str, Any] | None = None,
+    letter: str = "",
+    letter_step: str = "",
     **edits: Any,
 ) -> Harness:
     """The new run, as the gateway and the scheduler start it."""
@@ -82,6 +84,8 @@ def forked(
         start_key=b"k" * 32,
         fingerprint=b"f" * 32,
         key_kept_ms=60_000,
+        letter=LetterId(letter),
+        letter_step=StepKey(letter_step),
     )
     new.decide(lambda turn: fork_run(turn, command))
     return new

@@ -13,6 +13,7 @@ from headrace_cli import (
     explain,
     flow_tests,
     forks,
+    letters,
     replay,
     runs,
     start,
@@ -82,6 +83,7 @@ def _register() -> None:
     app.command(rich_help_panel=running)(diffs.diff)
     app.command(rich_help_panel=running)(events.signal)
     app.add_typer(events.event, name="event", rich_help_panel=running)
+    app.add_typer(letters.letters, name="letters", rich_help_panel=running)
     app.command(rich_help_panel=running)(runs.export)
     app.command(rich_help_panel=running)(replay.replay)
     app.add_typer(tenants.tenants, name="tenants", rich_help_panel=administer)

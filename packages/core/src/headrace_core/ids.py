@@ -13,6 +13,8 @@ RunId = NewType("RunId", str)
 TenantId = NewType("TenantId", str)
 EventId = NewType("EventId", str)
 """Of an event or a signal from outside; also the owner under whose key its payload is sealed."""
+LetterId = NewType("LetterId", str)
+"""Of a dead letter; follows from the run, the step and the attempt that failed for good."""
 Correlation = NewType("Correlation", str)
 """SHA-256 in hex of (tenant, topic, key): where an event and those who wait for it meet."""
 LimitKey = NewType("LimitKey", str)
@@ -37,6 +39,7 @@ _DIGIT = {letter: value for value, letter in enumerate(_ALPHABET)}
 _MARKS = re.compile(r"[\[#:]")
 _PREFIX = "run_"
 _EVENT_PREFIX = "evt_"
+_LETTER_PREFIX = "ltr_"
 _SLOT_AT, _DAY_AT, _UNIQUE_AT = 4, 6, 10
 _LENGTH = 26
 
@@ -53,6 +56,16 @@ def event_id(slot: int, day: int, unique: bytes) -> EventId:
     return EventId(_EVENT_PREFIX + run_id(slot, day, unique)[len(_PREFIX) :])
 
 
+def letter_id(run: RunId, step: StepKey, attempt: int) -> LetterId:
+    """Equal for the same attempt whoever decides it; as long as a run's id."""
+    unique = int.from_bytes(stable_hash("dead letter", run, step, str(attempt))[:14])
+    return LetterId(_LETTER_PREFIX + _digits(unique, _LENGTH - len(_LETTER_PREFIX)))
+
+
+def is_letter_id(text: str) -> bool:
+    return _is_id(text, _LETTER_PREFIX)
+
+
 def slot_of(run: str) -> int:
     return _DIGIT[run[_SLOT_AT]] << 5 | _DIGIT[run[_SLOT_AT + 1]]
 
@@ -62,11 +75,7 @@ def day_of(run: str) -> int:
 
 
 def is_run_id(text: str) -> bool:
-    return (
-        len(text) == _LENGTH
-        and text.startswith(_PREFIX)
-        and all(letter in _DIGIT for letter in text[_SLOT_AT:])
-    )
+    return _is_id(text, _PREFIX)
 
 
 def partition_of(slot: int, partitions: int) -> int:
@@ -75,7 +84,12 @@ def partition_of(slot: int, partitions: int) -> int:
 
 def slot_for(*parts: str) -> int:
     """The slot of something that is found by name, e.g. (tenant, start key)."""
-    return int.from_bytes(stable_hash(*parts)[:4]) % SLOTS
+    return slot_of_hash(stable_hash(*parts))
+
+
+def slot_of_hash(hashed: bytes) -> int:
+    """Of a `stable_hash`, such as a start key."""
+    return int.from_bytes(hashed[:4]) % SLOTS
 
 
 def correlation_of(tenant: TenantId, topic: str, key: str) -> Correlation:
@@ -209,6 +223,14 @@ def name_of(key: StepKey) -> str:
     """The address without items and passes: what all of a step, or all its undoing, share."""
     name = StepKey("/".join(step_path(key)))
     return name if compensated_by(key) is None else compensation_key(name)
+
+
+def _is_id(text: str, prefix: str) -> bool:
+    return (
+        len(text) == _LENGTH
+        and text.startswith(prefix)
+        and all(letter in _DIGIT for letter in text[len(prefix) :])
+    )
 
 
 def _digits(value: int, width: int) -> str:

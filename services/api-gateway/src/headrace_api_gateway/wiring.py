@@ -24,6 +24,7 @@ from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate
 from headrace_api_gateway.api.hook_routes import HookRoutes
 from headrace_api_gateway.api.http_server import serve_http
+from headrace_api_gateway.api.letter_routes import LetterRoutes
 from headrace_api_gateway.api.live import LiveRoute
 from headrace_api_gateway.api.probes import Probes
 from headrace_api_gateway.api.problem import Problems
@@ -37,6 +38,7 @@ from headrace_api_gateway.app.authentication import Authenticator
 from headrace_api_gateway.app.controlling import Controlling
 from headrace_api_gateway.app.events import Events
 from headrace_api_gateway.app.forking import Forking
+from headrace_api_gateway.app.letters import Letters
 from headrace_api_gateway.app.onboarding import Onboarding
 from headrace_api_gateway.app.publishing import Publishing
 from headrace_api_gateway.app.receiving import Receiving
@@ -143,6 +145,8 @@ def _application(
     gate = Gate(authenticator, settings.body_bytes_max)
     problems = Problems(log)
     starting = Starting(schedulers, flows, clock, os.urandom)
+    controlling = Controlling(schedulers, history, flows, clock)
+    forking = Forking(schedulers, history, flows, clock, os.urandom)
     topics = PostgresTopics(pool)
     events = Events(schedulers, history, flows, topics, clock, os.urandom, log)
     receiving = Receiving(hooks, connectors, schedulers, flows, os.urandom, log)
@@ -155,9 +159,10 @@ def _application(
         problems,
         StartRunRoute(gate, starting, history, problems),
         LiveRoute(gate, history, problems),
-        RunRoutes(history, Controlling(schedulers, history, flows, clock)),
-        ForkRoute(Forking(schedulers, history, flows, clock, os.urandom)),
+        RunRoutes(history, controlling),
+        ForkRoute(forking),
         DiffRoute(history),
+        LetterRoutes(history, Letters(schedulers, history, flows, forking, controlling)),
         EventRoutes(events),
         WorkflowRoutes(publishing, versions),
         TenantRoutes(onboarding, authenticator),

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from headrace_history.adapters.offset_hints import watch_offsets
 from headrace_history.adapters.plans import PublishedPlans
 from headrace_history.adapters.postgres.journal import PostgresJournal
+from headrace_history.adapters.postgres.letters import PostgresLetters
 from headrace_history.adapters.postgres.projection import PostgresProjection
 from headrace_history.adapters.postgres.runs import PostgresRuns
 from headrace_history.adapters.postgres.tenants import TenantSchemas, migrate_shared
@@ -18,6 +19,7 @@ from headrace_history.app.end_wait import EndWait
 from headrace_history.app.event_list import EventList
 from headrace_history.app.exporter import Exporter
 from headrace_history.app.follower import Follower
+from headrace_history.app.letter_list import LetterList
 from headrace_history.app.live import Live
 from headrace_history.app.presenter import Presenter
 from headrace_history.app.projection import ProjectorSettings
@@ -110,6 +112,7 @@ def _use_cases(
         replayer=replayer,
         presenter=presenter,
         runs=RunList(projector, runs, PostgresUsage(pool, schemas), wait_s),
+        letters=LetterList(projector, PostgresLetters(pool, schemas), presenter, wait_s),
         events=EventList(replayer, presenter),
         ends=EndWait(replayer, live),
         follower=Follower(replayer, presenter, live),

@@ -89,6 +89,23 @@ def render_subjects(subjects: Documents, style: Style) -> str:
     return render_table(("SUBJECT", "KEY", "SINCE", "ERASED", "BY"), rows, style)
 
 
+def render_letters(letters: Documents, style: Style) -> str:
+    heads = ("LETTER", "ADDED", "RUN", "STEP", "CALLED", "ERROR", "")
+    rows = [
+        [
+            one["id"],
+            clock_text(one["added_at"]),
+            one["run"],
+            one["step"],
+            one["operation"],
+            one["error_type"],
+            "" if one["status"] == "open" else one["status"],
+        ]
+        for one in letters
+    ]
+    return render_table(heads, rows, style)
+
+
 def render_egress(allowed: Documents, style: Style) -> str:
     return render_table(
         ("HOST", "PORT"), [[one["host"], str(one["port"])] for one in allowed], style

@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from headrace.event.v1 import envelope_pb2 as pb
 from headrace_contracts.codec import correlated_events as correlated
 from headrace_contracts.codec import fork_events as fork
+from headrace_contracts.codec import letter_events as letters
 from headrace_contracts.codec import limit_events as limits
 from headrace_contracts.codec import partition_events as partition
 from headrace_contracts.codec import run_events as run
@@ -93,6 +94,11 @@ RUN_EVENTS: Mapping[type[ev.RunEvent], tuple[str, Put, Take]] = {
         step.take_signal_received,
     ),
     ev.EventReceived: ("event_received", step.put_event_received, step.take_event_received),
+    ev.DeadLetterAdded: (
+        "dead_letter_added",
+        letters.put_dead_letter_added,
+        letters.take_dead_letter_added,
+    ),
 }
 PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
     pev.PartitionClaimed: (
@@ -154,6 +160,16 @@ PARTITION_EVENTS: Mapping[type[pev.PartitionEvent], tuple[str, Put, Take]] = {
     pev.LimitReplaced: ("limit_replaced", limits.put_limit_replaced, limits.take_limit_replaced),
     pev.LimitLeft: ("limit_left", limits.put_limit_left, limits.take_limit_left),
     pev.RateGranted: ("rate_granted", limits.put_rate_granted, limits.take_rate_granted),
+    pev.DeadLetterReplayed: (
+        "dead_letter_replayed",
+        letters.put_dead_letter_replayed,
+        letters.take_dead_letter_replayed,
+    ),
+    pev.DeadLetterDiscarded: (
+        "dead_letter_discarded",
+        letters.put_dead_letter_discarded,
+        letters.take_dead_letter_discarded,
+    ),
 }
 _PUT_RUN: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in RUN_EVENTS.items()}
 _PUT_PARTITION: Mapping[Any, Put] = {kind: put for kind, (_, put, _) in PARTITION_EVENTS.items()}

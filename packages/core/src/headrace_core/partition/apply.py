@@ -278,6 +278,11 @@ def _sweep_rates(partition: PartitionState) -> None:
     partition.rates_swept = max(RATES_SWEPT_FROM, 2 * len(partition.rates))
 
 
+def _letter_decided(partition: PartitionState, event: ev.LetterDecision) -> None:
+    """Nothing to remember: a start key of the letter's own says for a day that it was decided,
+    and history for ever."""
+
+
 APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]] = {
     ev.PartitionClaimed: _claimed,
     ev.StartKeyed: _start_keyed,
@@ -298,4 +303,6 @@ APPLIERS: Mapping[type[ev.PartitionEvent], Callable[[PartitionState, Any], None]
     ev.LimitReplaced: _limit_replaced,
     ev.LimitLeft: _limit_left,
     ev.RateGranted: _rate_granted,
+    ev.DeadLetterReplayed: _letter_decided,
+    ev.DeadLetterDiscarded: _letter_decided,
 }

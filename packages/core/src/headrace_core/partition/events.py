@@ -7,7 +7,16 @@ delivery model.
 
 from dataclasses import dataclass
 
-from headrace_core.ids import Correlation, EventId, LimitKey, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import (
+    Correlation,
+    EventId,
+    LetterId,
+    LimitKey,
+    PlanHash,
+    RunId,
+    StepKey,
+    TenantId,
+)
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import Parent, StepError
 from headrace_core.run.status import Admission, RunStatus
@@ -349,6 +358,32 @@ class RateGranted:
     at_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterReplayed:
+    """What had failed in step `step` of `run` is tried again in `as_run`, in whose record this
+    stands: a fork, or the run itself, which was suspended and goes on."""
+
+    letter: LetterId
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    as_run: RunId
+    replayed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterDiscarded:
+    """Somebody has looked, and it is not tried again. `reason` is sealed under the run's key."""
+
+    letter: LetterId
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    discarded_by: str
+    reason: Stored = NOTHING
+
+
+LetterDecision = DeadLetterReplayed | DeadLetterDiscarded
 PartitionEvent = (
     PartitionClaimed
     | StartKeyed
@@ -369,4 +404,6 @@ PartitionEvent = (
     | LimitReplaced
     | LimitLeft
     | RateGranted
+    | DeadLetterReplayed
+    | DeadLetterDiscarded
 )

@@ -474,6 +474,10 @@ def _received(run: RunState, key: StepKey, event: EventId) -> None:
     run.received = (*run.received, event)
 
 
+def _dead_letter_added(run: RunState, event: ev.DeadLetterAdded) -> None:
+    """Nothing to remember: the step has failed, and history keeps the letter."""
+
+
 APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.RunStarted: _run_started,
     ev.RunForked: _run_forked,
@@ -510,4 +514,5 @@ APPLIERS: Mapping[type[ev.RunEvent], Callable[[RunState, Any], None]] = {
     ev.StepStopRequested: _step_stop_requested,
     ev.SignalReceived: _signal_received,
     ev.EventReceived: _event_received,
+    ev.DeadLetterAdded: _dead_letter_added,
 }

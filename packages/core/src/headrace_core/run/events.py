@@ -7,7 +7,16 @@ stored bytes, times are absolute epoch milliseconds.
 
 from dataclasses import dataclass
 
-from headrace_core.ids import Correlation, EventId, ExecutorId, LimitKey, PlanHash, RunId, StepKey
+from headrace_core.ids import (
+    Correlation,
+    EventId,
+    ExecutorId,
+    LetterId,
+    LimitKey,
+    PlanHash,
+    RunId,
+    StepKey,
+)
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.status import CancelCause, Repair, SkipReason, StepStatus, WaitingKind
 from headrace_core.workflow.joins import EdgeState
@@ -425,6 +434,19 @@ class EventReceived:
     event: EventId
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterAdded:
+    """The step's call of `operation` has failed for good in this attempt, nothing in the
+    definition took it over, and what it did outside is not what was wanted: somebody has to look.
+    Stands behind the step's failure, in the same turn."""
+
+    step: StepKey
+    attempt: int
+    letter: LetterId
+    operation: str
+    error: StepError
+
+
 RunEvent = (
     RunStarted
     | RunForked
@@ -461,5 +483,6 @@ RunEvent = (
     | StepStopRequested
     | SignalReceived
     | EventReceived
+    | DeadLetterAdded
 )
 RUN_TERMINAL_EVENTS = (RunSucceeded, RunFailed, RunCancelled, RunCompensated)

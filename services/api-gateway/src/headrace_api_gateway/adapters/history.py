@@ -10,7 +10,7 @@ import grpc.aio
 
 from headrace.history.v1 import history_service_pb2 as pb
 from headrace.history.v1.history_service_pb2_grpc import HistoryServiceStub
-from headrace_api_gateway.app.ports import ForkPoint, RunFilter
+from headrace_api_gateway.app.ports import ForkPoint, LetterFilter, RunFilter
 from headrace_core.errors import (
     BlobMissing,
     BrokenChain,
@@ -109,6 +109,22 @@ class HistoryClient:
         request = pb.ListEventsRequest(tenant=tenant, run=run, after_sequence=after, limit=limit)
         page = await self._read(self._stub.ListEvents, request)
         return page.events, page.more
+
+    async def letters(self, tenant: TenantId, wanted: LetterFilter) -> tuple[Sequence[bytes], str]:
+        request = pb.ListLettersRequest(
+            tenant=tenant,
+            flow=wanted.flow,
+            status=wanted.status,
+            run=wanted.run,
+            limit=wanted.limit,
+            cursor=wanted.cursor,
+        )
+        page = await self._read(self._stub.ListLetters, request)
+        return page.letters, page.next_cursor
+
+    async def letter(self, tenant: TenantId, letter: str) -> bytes:
+        request = pb.GetLetterRequest(tenant=tenant, letter=letter)
+        return (await self._read(self._stub.GetLetter, request)).letter
 
     async def usage(self, tenant: TenantId, from_ms: int, to_ms: int) -> bytes:
         request = pb.GetUsageRequest(tenant=tenant, from_ms=from_ms, to_ms=to_ms)

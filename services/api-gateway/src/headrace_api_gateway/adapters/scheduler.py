@@ -12,6 +12,7 @@ from headrace.event.v1 import step_events_pb2 as step_pb
 from headrace.scheduler.v1 import scheduler_service_pb2 as pb
 from headrace_api_gateway.adapters.command_stream import CommandStream, StreamBroken
 from headrace_api_gateway.app.ports import (
+    Discard,
     Event,
     Fork,
     MaybeDone,
@@ -42,6 +43,7 @@ from headrace_core.ids import (
     slot_for,
     slot_of,
     slot_of_correlation,
+    slot_of_hash,
 )
 from headrace_core.payload import Stored
 from headrace_runtime.address import Address
@@ -126,6 +128,8 @@ class Schedulers:
         fill_run_forked(m.fork, fork.begin)
         m.run, m.start_key, m.fingerprint = fork.run, fork.start_key, fork.fingerprint
         m.client_key = fork.client_key
+        if fork.letter is not None:
+            m.letter, m.letter_step = fork.letter.letter, fork.letter.step
         accepted = await self._perform(slot_of(fork.run), request)
         return Started(RunId(accepted.run), accepted.repeated_start)
 
@@ -156,6 +160,19 @@ class Schedulers:
             m.repair = step_pb.Repair.ValueType(edit.repair)
         command = pb.Command(tenant=tenant, actor=actor, resume_run=resume)
         await self._perform(slot_of(run), pb.CommandRequest(commands=[command]))
+
+    async def discard(self, discard: Discard) -> None:
+        message = pb.DiscardLetter(
+            letter=discard.letter.letter,
+            run=discard.letter.run,
+            step=discard.letter.step,
+            reason=discard.reason,
+            start_key=discard.start_key,
+            fingerprint=discard.fingerprint,
+        )
+        command = pb.Command(tenant=discard.tenant, actor=discard.actor, discard_letter=message)
+        request = pb.CommandRequest(commands=[command])
+        await self._perform(slot_of_hash(discard.start_key), request)
 
     async def publish_event(self, event: Event) -> Taken:
         message = pb.PublishEvent(

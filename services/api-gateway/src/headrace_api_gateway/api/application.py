@@ -10,6 +10,7 @@ from headrace_api_gateway.api.event_routes import EventRoutes
 from headrace_api_gateway.api.fork_route import ForkRoute
 from headrace_api_gateway.api.guard import Gate, guarded_by
 from headrace_api_gateway.api.hook_routes import HookRoutes
+from headrace_api_gateway.api.letter_routes import LetterRoutes
 from headrace_api_gateway.api.live import LiveRoute
 from headrace_api_gateway.api.openapi import TITLE, add_documentation
 from headrace_api_gateway.api.probes import Probes
@@ -50,6 +51,7 @@ def build_application(
     runs: RunRoutes,
     forks: ForkRoute,
     diffs: DiffRoute,
+    letters: LetterRoutes,
     events: EventRoutes,
     workflows: WorkflowRoutes,
     tenants: TenantRoutes,
@@ -66,6 +68,7 @@ def build_application(
     runs.add_to(api)
     forks.add_to(api)
     diffs.add_to(api)
+    letters.add_to(api)
     events.add_to(api)
     workflows.add_to(api)
     tenants.add_to(api)

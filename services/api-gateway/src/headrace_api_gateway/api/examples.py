@@ -98,6 +98,37 @@ EVENT_TAKEN: dict[str, Any] = {
 }
 SIGNAL: dict[str, Any] = {"body": {"amount": 120}}
 SIGNALLED: dict[str, Any] = {"id": RUN_ID, "signal": "order.paid", "repeated": False}
+LETTER_ID = "ltr_7g0jq8a1b2c3d4e5f6g7h8"
+LETTER_IN_LIST: dict[str, Any] = {
+    "id": LETTER_ID,
+    "status": "open",
+    "run": RUN_ID,
+    "flow": "order",
+    "version": 3,
+    "step": "charge",
+    "attempt": 3,
+    "operation": "http.post@1",
+    "error_type": "http.500",
+    "added_at": "2026-11-25T12:00:00.000Z",
+    "decided_at": None,
+    "decided_by": None,
+    "as_run": None,
+}
+LETTER_LIST: dict[str, Any] = {"letters": [LETTER_IN_LIST], "next_cursor": None}
+LETTER: dict[str, Any] = {
+    **LETTER_IN_LIST,
+    "error": {"type": "http.500", "message": "the server answered 500"},
+    "reason": None,
+}
+LETTER_REASON: dict[str, Any] = {"reason": "the shop was down"}
+REPLAYED_LETTER: dict[str, Any] = {
+    "id": LETTER_ID,
+    "status": "replayed",
+    "as_run": "run_1h1kr9b2c3d4e5f6g7h8j9",
+    "url": "/v1/runs/run_1h1kr9b2c3d4e5f6g7h8j9",
+    "forked_from": {"run": RUN_ID, "sequence": 9},
+}
+DISCARDED_LETTER: dict[str, Any] = {"id": LETTER_ID, "status": "discarded"}
 USAGE: dict[str, Any] = {
     "from": "2026-11-01T00:00:00.000Z",
     "to": "2026-11-25T12:00:00.000Z",

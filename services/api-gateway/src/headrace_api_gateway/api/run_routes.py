@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response, StreamingResponse
 
 from headrace_api_gateway.api import examples
-from headrace_api_gateway.api.answers import JSON, json_answer
+from headrace_api_gateway.api.answers import JSON, fragments, json_answer, json_page
 from headrace_api_gateway.api.guard import Caller, needs, run_of
 from headrace_api_gateway.app.controlling import Controlling, Decision, Edit
 from headrace_api_gateway.app.ports import History, RunFilter
@@ -139,8 +139,7 @@ class RunRoutes:
             limit=limit,
             cursor=cursor,
         )
-        runs, next_cursor = await self._history.runs(caller.tenant, wanted)
-        return json_answer({"runs": _fragments(runs), "next_cursor": next_cursor or None})
+        return json_page("runs", *await self._history.runs(caller.tenant, wanted))
 
     async def get_run(self, caller: Caller, run: Run) -> Response:
         return Response(await self._history.run(caller.tenant, run_of(run)), media_type=JSON)
@@ -154,7 +153,7 @@ class RunRoutes:
     ) -> Response:
         """Events after number `after`, in order. `more` says that the page is not the last."""
         events, more = await self._history.events(caller.tenant, run_of(run), after, limit)
-        return json_answer({"events": _fragments(events), "more": more})
+        return json_answer({"events": fragments(events), "more": more})
 
     async def state_at(self, caller: Caller, run: Run, sequence: Sequence = 0) -> Response:
         """`sequence` is the number of an event; 0 or none is the newest."""
@@ -221,7 +220,3 @@ def _ms(time: datetime | None) -> int:
     if time is None:
         return 0
     return int((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000)
-
-
-def _fragments(documents: Any) -> list[orjson.Fragment]:
-    return [orjson.Fragment(document) for document in documents]

@@ -14,6 +14,7 @@ from headrace_api_gateway.app.ports import (
     Fork,
     ForkPoint,
     History,
+    Letter,
     PayloadMover,
     Scheduler,
     Started,
@@ -28,7 +29,15 @@ from headrace_api_gateway.domain.forks import (
 )
 from headrace_api_gateway.domain.requests import check_idempotency_key
 from headrace_core.errors import InvalidInput
-from headrace_core.ids import DAY_MS, SLOTS, UNIQUE_BYTES, RunId, TenantId, run_id, stable_hash
+from headrace_core.ids import (
+    DAY_MS,
+    UNIQUE_BYTES,
+    RunId,
+    TenantId,
+    run_id,
+    slot_of_hash,
+    stable_hash,
+)
 from headrace_core.payload import NOTHING, BlobMissingHere, Stored, subject_key_of
 from headrace_core.run.events import InheritedStep, RunForked
 from headrace_core.run.fork import ForkEdits, ForkPlan, inherit, plan_fork
@@ -108,21 +117,43 @@ class Forking:
         planned = await self.preview(principal, source, request)
         key = client_key or self._chance(DRAWN_KEY_BYTES).hex()
         start_key = stable_hash(principal.tenant, key)
-        slot = int.from_bytes(start_key[:4]) % SLOTS
-        run = run_id(slot, self._clock.now_ms() // DAY_MS, self._chance(UNIQUE_BYTES))
-        begin = await self._begin(principal, run, planned, request)
-        started = await self._scheduler.fork(
+        fingerprint = fork_fingerprint(source, body)
+        started = await self.begin(
+            principal,
+            planned,
+            request,
+            start_key,
+            fingerprint,
+            client_key=client_key is not None,
+        )
+        return started, planned
+
+    async def begin(
+        self,
+        principal: Principal,
+        planned: Planned,
+        request: ForkRequest,
+        start_key: bytes,
+        fingerprint: bytes,
+        *,
+        client_key: bool,
+        letter: Letter | None = None,
+    ) -> Started:
+        """Start what was planned, as the replay of `letter` if there is one."""
+        day = self._clock.now_ms() // DAY_MS
+        run = run_id(slot_of_hash(start_key), day, self._chance(UNIQUE_BYTES))
+        return await self._scheduler.fork(
             Fork(
                 tenant=principal.tenant,
                 actor=principal.actor,
                 run=run,
-                begin=begin,
+                begin=await self._begin(principal, run, planned, request),
                 start_key=start_key,
-                fingerprint=fork_fingerprint(source, body),
-                client_key=client_key is not None,
+                fingerprint=fingerprint,
+                client_key=client_key,
+                letter=letter,
             )
         )
-        return started, planned
 
     async def _fields(
         self, tenant: TenantId, state: RunView, plan: Plan, request: ForkRequest

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from headrace_core.errors import InvalidState
-from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import Correlation, EventId, LetterId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.partition.events import EventStart
 from headrace_core.payload import INLINE_BYTES_MAX, Stored
 from headrace_core.run.events import RunForked
@@ -61,9 +61,31 @@ class Schedule:
     rhythm: Trigger | None
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A dead letter, and the step of the run that it is about."""
+
+    letter: LetterId
+    run: RunId
+    step: StepKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discard:
+    """`reason` is sealed under the letter's run."""
+
+    tenant: TenantId
+    actor: str
+    letter: Letter
+    reason: Stored
+    start_key: bytes
+    fingerprint: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fork:
-    """`begin` is the new run's first event, its payloads sealed for `run`."""
+    """`begin` is the new run's first event, its payloads sealed for `run`. With a `letter` it is
+    that letter's replay."""
 
     tenant: TenantId
     actor: str
@@ -72,6 +94,7 @@ class Fork:
     start_key: bytes
     fingerprint: bytes
     client_key: bool
+    letter: Letter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +170,8 @@ class Scheduler(Protocol):
         self, tenant: TenantId, actor: str, run: RunId, edits: Sequence[SealedEdit]
     ) -> None: ...
 
+    async def discard(self, discard: Discard) -> None: ...
+
     async def publish_event(self, event: Event) -> Taken: ...
 
     async def signal(self, signal: Signal) -> Taken: ...
@@ -162,6 +187,17 @@ class RunFilter:
     status: str = ""
     started_after_ms: int = 0
     started_before_ms: int = 0
+    limit: int = 50
+    cursor: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFilter:
+    """Empty stands for "all"."""
+
+    flow: str = ""
+    status: str = ""
+    run: str = ""
     limit: int = 50
     cursor: str = ""
 
@@ -199,6 +235,12 @@ class History(Protocol):
     ) -> tuple[Sequence[bytes], bool]:
         """A page, and whether there are more."""
         ...
+
+    async def letters(self, tenant: TenantId, wanted: LetterFilter) -> tuple[Sequence[bytes], str]:
+        """A page, and the cursor of the next one or the empty text."""
+        ...
+
+    async def letter(self, tenant: TenantId, letter: str) -> bytes: ...
 
     async def usage(self, tenant: TenantId, from_ms: int, to_ms: int) -> bytes: ...
 

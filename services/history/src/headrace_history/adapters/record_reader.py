@@ -4,15 +4,17 @@ A digest names the kinds of a body's events without building them, and a record 
 instead of three: decoding everything would cost the projector more than all the rest of its work.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, get_args
 
 from google.protobuf.message import DecodeError
 
 from headrace.event.v1 import envelope_pb2 as pb
-from headrace_contracts.codec import RUN_EVENTS, decode_body
+from headrace_contracts.codec import PARTITION_EVENTS, RUN_EVENTS, decode_body
 from headrace_core.errors import BrokenChain, UnknownEvent
 from headrace_core.ids import RunId, TenantId
+from headrace_core.partition.events import LetterDecision
 from headrace_core.run.events import RunEvent
 from headrace_history.domain.turns import (
     MARKED_KINDS,
@@ -29,6 +31,12 @@ _KIND = {name: kind for kind, (name, _, _) in RUN_EVENTS.items()}
 _TAKE = {name: take for name, _, take in RUN_EVENTS.values()}
 _MARKED = frozenset(name for kind, (name, _, _) in RUN_EVENTS.items() if kind in MARKED_KINDS)
 _METERED = frozenset(name for kind, (name, _, _) in RUN_EVENTS.items() if kind in METERED_KINDS)
+
+_DECISION = {
+    name: take
+    for kind, (name, _, take) in PARTITION_EVENTS.items()
+    if kind in get_args(LetterDecision)
+}
 
 _Names = tuple[str | None, ...]
 
@@ -75,9 +83,14 @@ class ProtobufRecords:
 
     def digest(self, body: bytes) -> Digest:
         try:
-            events = pb.Body.FromString(body).run_events
+            parsed = pb.Body.FromString(body)
         except DecodeError as error:
             raise BrokenChain(f"a record's body is not readable: {error}") from error
+        digest = self._digest(parsed.run_events)
+        decisions = tuple(_decisions(parsed.partition_events)) if parsed.partition_events else ()
+        return replace(digest, decisions=decisions) if decisions else digest
+
+    def _digest(self, events: Sequence[pb.RunEvent]) -> Digest:
         names = tuple([event.WhichOneof("event") for event in events])
         shape = self._shapes.get(names) or self._shape(names)
         if not shape.marked:
@@ -118,3 +131,10 @@ class ProtobufRecords:
         if len(self._shapes) < SHAPES_MAX:
             self._shapes[names] = shape
         return shape
+
+
+def _decisions(events: Sequence[pb.PartitionEvent]) -> Iterator[LetterDecision]:
+    for event in events:
+        name = event.WhichOneof("event")
+        if name in _DECISION:
+            yield _DECISION[name](getattr(event, name))

@@ -19,6 +19,7 @@ from headrace_history.api import (
     fork_point,
     get_run,
     get_usage,
+    letters,
     list_events,
     list_runs,
     state_at,
@@ -30,6 +31,7 @@ from headrace_history.app.end_wait import EndWait
 from headrace_history.app.event_list import EventList
 from headrace_history.app.exporter import Exporter
 from headrace_history.app.follower import Follower
+from headrace_history.app.letter_list import LetterList
 from headrace_history.app.presenter import Presenter
 from headrace_history.app.replayer import Replayer
 from headrace_history.app.run_list import RunList
@@ -43,6 +45,7 @@ class UseCases:
     replayer: Replayer
     presenter: Presenter
     runs: RunList
+    letters: LetterList
     events: EventList
     ends: EndWait
     follower: Follower
@@ -78,6 +81,16 @@ class HistoryServicer(HistoryServiceServicer):
 
     async def GetUsage(self, request: pb.GetUsageRequest, context: Context) -> pb.GetUsageResponse:
         return await _answer(context, get_usage.handle(self._use.runs, request))
+
+    async def ListLetters(
+        self, request: pb.ListLettersRequest, context: Context
+    ) -> pb.ListLettersResponse:
+        return await _answer(context, letters.handle_list(self._use.letters, request))
+
+    async def GetLetter(
+        self, request: pb.GetLetterRequest, context: Context
+    ) -> pb.GetLetterResponse:
+        return await _answer(context, letters.handle_get(self._use.letters, request))
 
     async def ExportRun(
         self, request: pb.ExportRunRequest, context: Context

@@ -118,6 +118,9 @@ class Flusher:
             if into is None:
                 into = tenants[tenant] = TenantFlush()
             open_run.write_into(into)
+        for tail in self._tails.values():
+            for decision in tail.decisions():
+                tenants.setdefault(decision.tenant, TenantFlush()).decisions.append(decision)
         moved = [mark for tail in self._tails.values() if self._moved(mark := tail.watermark())]
         if not tenants and not any(self._far(mark) for mark in moved):
             return None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from headrace_core.ids import RunId, StepKey, TenantId
 from headrace_history.app.ports import LoadedRun, RecordReader
-from headrace_history.domain.projections import approvals, journal, runs, usage
+from headrace_history.domain.projections import approvals, journal, letters, runs, usage
 from headrace_history.domain.projections.approvals import ApprovalRow
 from headrace_history.domain.turns import Digest, JournalTurn, LogRecord
 from headrace_history.domain.watermark import TenantFlush
@@ -49,8 +49,8 @@ class OpenRun:
     def loaded(cls, found: LoadedRun, partition: int) -> "OpenRun":
         return cls(found.row, partition, stored=True, approvals=found.approvals)
 
-    def take(self, record: LogRecord, reader: RecordReader) -> None:
-        """Add one accepted record.
+    def take(self, record: LogRecord, reader: RecordReader) -> Digest:
+        """Add one accepted record; what was seen in it.
 
         Raises BrokenChain when it does not follow, UnknownEvent for an unknown kind; the run is
         unchanged then.
@@ -67,6 +67,7 @@ class OpenRun:
         self.bytes += len(record.body)
         if counts.asks_people or self.approvals:
             self._take_approvals(record, reader)
+        return digest
 
     def _take_approvals(self, turn: JournalTurn, reader: RecordReader) -> None:
         events = reader.events(turn.body)
@@ -82,6 +83,9 @@ class OpenRun:
         rows.append(self.row.columns())
         flush.chunks.extend((run, chunk) for chunk in journal.chunks_of(fresh))
         usage.project(flush.usage, self.row.flow, zip(fresh, digests, strict=True))
+        for turn, digest in zip(fresh, digests, strict=True):
+            if digest.marks:
+                flush.letters.extend(letters.letters_of(self.row, digest, turn.time_ms))
         if self.changed_approvals:
             flush.approvals.extend((run, row) for row in self.changed_approvals.values())
             self.changed_approvals = {}

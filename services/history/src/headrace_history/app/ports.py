@@ -9,6 +9,7 @@ from headrace_core.payload import Stored, Vault
 from headrace_core.run.events import RunEvent
 from headrace_core.run.status import RunStatus
 from headrace_history.domain.projections.approvals import ApprovalRow
+from headrace_history.domain.projections.letters import LetterRow
 from headrace_history.domain.projections.runs import RunRow
 from headrace_history.domain.projections.usage import UsageDelta, UsageKey
 from headrace_history.domain.turns import Digest, JournalTurn, LogRecord
@@ -22,7 +23,8 @@ class RecordReader(Protocol):
     def record(self, offset: int, record: bytes) -> LogRecord: ...
 
     def digest(self, body: bytes) -> Digest:
-        """What the projections need, without decoding the whole body."""
+        """What the projections need, without decoding the whole body; also of a body without
+        run events."""
         ...
 
     def events(self, body: bytes) -> tuple[RunEvent, ...]: ...
@@ -79,6 +81,25 @@ class RunStore(Protocol):
     async def rows(
         self, tenant: TenantId, wanted: RunFilter, after: Place | None, limit: int
     ) -> Sequence[RunRow]:
+        """Newest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFilter:
+    """Empty stands for "all"; `after` is where the last page ended: (added_ms, letter)."""
+
+    letter: str = ""
+    flow: str = ""
+    status: str = ""
+    run: str = ""
+    after: tuple[int, str] | None = None
+
+
+class LetterStore(Protocol):
+    async def letters(
+        self, tenant: TenantId, wanted: LetterFilter, limit: int
+    ) -> Sequence[LetterRow]:
         """Newest first."""
         ...
 

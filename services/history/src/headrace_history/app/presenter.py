@@ -12,7 +12,8 @@ from headrace_core.run.status import StepStatus
 from headrace_history.app.ports import Plans, RunVault, Vaults
 from headrace_history.app.replayer import Folded
 from headrace_history.domain.event_documents import event_documents
-from headrace_history.domain.rendering import Document, Payloads, run_document
+from headrace_history.domain.projections.letters import LetterRow
+from headrace_history.domain.rendering import Document, Payloads, letter_document, run_document
 from headrace_history.domain.timeline import timeline_of
 
 Rendered = TypeVar("Rendered")
@@ -61,6 +62,12 @@ class Presenter:
             ]
 
         return await self._render(tenant, run, plan, build, reveal_sensitive=False)
+
+    async def letter(self, tenant: TenantId, row: LetterRow) -> Document:
+        def build(payloads: Payloads) -> Document:
+            return letter_document(row, payloads)
+
+        return await self._render(tenant, row.run, row.plan, build, reveal_sensitive=False)
 
     async def _render(
         self,

@@ -16,7 +16,8 @@ from headrace_history.app.live import Live
 from headrace_history.app.open_run import Mark, OpenRun
 from headrace_history.app.ports import RecordReader
 from headrace_history.app.runs_in_memory import RunsInMemory
-from headrace_history.domain.turns import LogRecord
+from headrace_history.domain.projections.letters import Decided, decided
+from headrace_history.domain.turns import Digest, LogRecord
 from headrace_history.domain.watermark import Watermark
 from headrace_runtime.eventlog.port import Entry
 
@@ -48,6 +49,7 @@ class Tail:
         self.time_ms = 0
         self.dirty: dict[RunId, OpenRun] = {}
         self._last = watermark.last
+        self._decisions: list[Decided] = []
         self._entries: Sequence[Entry] = ()
         self._filter = LogFilter(watermark.log_id, watermark.epoch, watermark.next_seq)
         self._memory = memory
@@ -113,13 +115,14 @@ class Tail:
     def _take(self, record: LogRecord, now_s: float) -> None:
         run = record.run
         if run is None:
+            self._decide_letters(record, self._reader.digest(record.body))
             return
         open_run = self._memory.runs.get(run)
         if open_run is None:
             open_run = self._memory.add(OpenRun.new(run, record.tenant, self.partition))
         elif record.offset <= open_run.row.offset:
             return
-        open_run.take(record, self._reader)
+        self._decide_letters(record, open_run.take(record, self._reader))
         if open_run.mark is None:
             open_run.mark = Mark(record.offset, record.epoch, record.seq)
             open_run.dirty_since_s = now_s
@@ -131,6 +134,15 @@ class Tail:
             live.push(run, record)
         if run in live.awaited and open_run.row.ended:
             live.end(run)
+
+    def _decide_letters(self, record: LogRecord, digest: Digest) -> None:
+        self._decisions += [decided(event, record.time_ms) for event in digest.decisions]
+
+    def decisions(self) -> list[Decided]:
+        """What was decided of dead letters since the last call: for the flush that moves the
+        watermark beyond it."""
+        taken, self._decisions = self._decisions, []
+        return taken
 
     def watermark(self) -> Watermark:
         """As of now: up to the first turn that no flush holds."""

@@ -17,6 +17,7 @@ from headrace_core.payload import BlobMissingHere, Stored, Vault
 from headrace_core.run.events import EdgeTaken, Parent, StepError, Usage
 from headrace_core.run.state import FanOutView, RunView, StepView
 from headrace_core.run.status import CancelCause, StepStatus
+from headrace_history.domain.projections.letters import OPEN, LetterRow
 from headrace_history.domain.projections.runs import RunRow
 from headrace_history.domain.projections.usage import UsageDelta, UsageKey
 from headrace_history.domain.timeline import Attempt, StepTimeline, Timeline, Wait
@@ -279,6 +280,30 @@ ITEM_ERRORS_MAX = 20
 
 def error_document(step: StepKey, error: StepError, payloads: Payloads) -> Document:
     return {"type": error.type, "message": payloads.show_of_step(step, error.message)}
+
+
+def letter_document(row: LetterRow, payloads: Payloads | None = None) -> Document:
+    """In a list, which is without `payloads`, only the type of the error."""
+    decided = row.decided
+    document: Document = {
+        "id": row.letter,
+        "status": decided.status if decided else OPEN,
+        "run": row.run,
+        "flow": row.flow,
+        "version": row.version,
+        "step": row.step,
+        "attempt": row.attempt,
+        "operation": row.operation,
+        "error_type": row.error.type,
+        "added_at": time_text(row.added_ms),
+        "decided_at": time_text(decided.decided_ms) if decided else None,
+        "decided_by": decided.decided_by if decided else None,
+        "as_run": decided.as_run if decided else None,
+    }
+    if payloads is not None:
+        document["error"] = error_document(row.step, row.error, payloads)
+        document["reason"] = payloads.show(decided.reason) if decided else None
+    return document
 
 
 def edge_documents(edges: Sequence[EdgeTaken]) -> list[Document]:

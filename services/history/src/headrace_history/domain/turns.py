@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from headrace_core.ids import RunId, TenantId
+from headrace_core.partition.events import LetterDecision
 from headrace_core.run import events as ev
 
 MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
@@ -29,6 +30,7 @@ MARKED_KINDS: frozenset[type[ev.RunEvent]] = frozenset(
         ev.ApprovalRequested,
         ev.ApprovalEscalated,
         ev.ApprovalDecided,
+        ev.DeadLetterAdded,
     }
 )
 """Kinds whose content the projections need; a digest carries these events whole."""
@@ -85,10 +87,12 @@ class KindCounts:
 
 @dataclass(slots=True)
 class Digest:
-    """What the projections need of a turn: counts, and the events that say more."""
+    """What the projections need of a turn: counts, the events that say more, and what stands
+    beside them about dead letters, of whatever run."""
 
     counts: KindCounts
     marks: tuple[ev.RunEvent, ...] = ()
+    decisions: tuple[LetterDecision, ...] = ()
 
 
 _COUNTED: Mapping[type[ev.RunEvent], str] = {

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from headrace_core.ids import RunId, TenantId
 from headrace_history.domain.projections.approvals import ApprovalRow
 from headrace_history.domain.projections.journal import Chunk
+from headrace_history.domain.projections.letters import Decided, LetterRow
 from headrace_history.domain.projections.usage import UsageDelta, UsageKey
 
 
@@ -35,6 +36,8 @@ class TenantFlush:
     approvals: list[tuple[RunId, ApprovalRow]] = field(
         default_factory=list[tuple[RunId, ApprovalRow]]
     )
+    letters: list[LetterRow] = field(default_factory=list[LetterRow])
+    decisions: list[Decided] = field(default_factory=list[Decided])
     usage: dict[UsageKey, UsageDelta] = field(default_factory=dict[UsageKey, UsageDelta])
 
 

@@ -19,6 +19,7 @@ from headrace_core.errors import (
 from headrace_core.ids import (
     Correlation,
     EventId,
+    LetterId,
     PlanHash,
     RunId,
     StepKey,
@@ -26,6 +27,7 @@ from headrace_core.ids import (
     partition_of,
     slot_of,
     slot_of_correlation,
+    slot_of_hash,
 )
 from headrace_core.partition.state import BRIEF_KEY_KEPT_MS, START_KEY_KEPT_MS
 from headrace_core.payload import Stored
@@ -132,6 +134,8 @@ class CommandStreams:
             return self._signal(command.signal_run, tenant, command.actor, answer)
         if kind == "publish_event":
             return self._publish(command.publish_event, tenant, answer)
+        if kind == "discard_letter":
+            return self._discard(command.discard_letter, tenant, command.actor, answer)
         if kind == "set_schedule":
             return await self._schedule(command.set_schedule, tenant)
         raise InvalidInput("the command is of a kind that this scheduler does not know")
@@ -187,6 +191,25 @@ class CommandStreams:
             start_key=m.start_key,
             fingerprint=m.fingerprint,
             key_kept_ms=START_KEY_KEPT_MS if m.client_key else BRIEF_KEY_KEPT_MS,
+            letter=LetterId(m.letter),
+            letter_step=StepKey(m.letter_step),
+        )
+
+    def _discard(
+        self, m: pb.DiscardLetter, tenant: TenantId, actor: str, answer: "_CommandAnswer"
+    ) -> tuple[int, cmd.Command]:
+        answer.run = RunId(m.run)
+        slot = slot_of_hash(m.start_key)
+        return partition_of(slot, self._partitions), cmd.DiscardLetter(
+            letter=LetterId(m.letter),
+            tenant=tenant,
+            run=RunId(m.run),
+            step=StepKey(m.step),
+            discarded_by=actor,
+            reason=Stored(m.reason),
+            start_key=m.start_key,
+            fingerprint=m.fingerprint,
+            key_kept_ms=START_KEY_KEPT_MS,
         )
 
     def _signal(

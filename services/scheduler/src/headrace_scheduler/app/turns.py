@@ -27,6 +27,7 @@ from headrace_scheduler.domain.decide.child import (
 from headrace_scheduler.domain.decide.complete_step import complete_step, note_step
 from headrace_scheduler.domain.decide.concurrency import ask_limit, leave_limit, take_admission
 from headrace_scheduler.domain.decide.decide_approval import decide_approval
+from headrace_scheduler.domain.decide.discard_letter import discard_letter
 from headrace_scheduler.domain.decide.event_home import (
     go_on_forwarding,
     join_waiter,
@@ -251,7 +252,9 @@ class Turns:
             failed.run.input,
             failed.now_ms,
         )
-        turn.emit_partition(failed.partition_events[0])
+        for event in failed.partition_events:
+            if isinstance(event, pev.StartKeyed | pev.DeadLetterReplayed):
+                turn.emit_partition(event)
         turn.emit(failed.events[0])
         turn.emit(RunParked(incident=incident))
         turn.commit()
@@ -343,8 +346,12 @@ class Turns:
         if isinstance(command, cmd.FireSchedule):
             return self._fire_schedule(partition, incoming, command, now_ms)
         turn = PartitionTurn(partition.state, now_ms, self._partitions)
-        if isinstance(command, cmd.PublishEvent):
-            rejection = publish_event(turn, command)
+        if isinstance(command, cmd.PublishEvent | cmd.DiscardLetter):
+            rejection = (
+                publish_event(turn, command)
+                if isinstance(command, cmd.PublishEvent)
+                else discard_letter(turn, command)
+            )
             if rejection is not None:
                 return Rejected(incoming, rejection, partition.epoch)
         elif isinstance(command, cmd.SetSchedule):

@@ -3,7 +3,15 @@
 from dataclasses import dataclass
 from enum import IntEnum
 
-from headrace_core.ids import Correlation, EventId, PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import (
+    Correlation,
+    EventId,
+    LetterId,
+    PlanHash,
+    RunId,
+    StepKey,
+    TenantId,
+)
 from headrace_core.partition.events import EventStart, Message
 from headrace_core.payload import NOTHING, Stored
 from headrace_core.run.events import RunForked, StepError, Usage
@@ -56,11 +64,29 @@ class StartRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForkRun:
-    """Start `run` with what `fork` inherits; its timeout is filled in when that is decided."""
+    """Start `run` with what `fork` inherits; its timeout is filled in when that is decided. With a
+    `letter` it replays that dead letter of the source, about the step `letter_step` there."""
 
     run: RunId
     tenant: TenantId
     fork: RunForked
+    start_key: bytes
+    fingerprint: bytes
+    key_kept_ms: int
+    letter: LetterId = LetterId("")
+    letter_step: StepKey = StepKey("")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscardLetter:
+    """Of any run, open or ended. `reason` is sealed under the run's key."""
+
+    letter: LetterId
+    tenant: TenantId
+    run: RunId
+    step: StepKey
+    discarded_by: str
+    reason: Stored
     start_key: bytes
     fingerprint: bytes
     key_kept_ms: int
@@ -282,6 +308,7 @@ PartitionCommand = (
     StartRun
     | ForkRun
     | PublishEvent
+    | DiscardLetter
     | TakeMessage
     | RecordAcknowledgement
     | SetSchedule

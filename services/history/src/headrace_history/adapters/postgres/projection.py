@@ -21,6 +21,7 @@ from headrace_history.adapters.postgres.tenants import TenantSchemas
 from headrace_history.app.ports import LoadedRun
 from headrace_history.domain.projections import runs
 from headrace_history.domain.projections.approvals import ApprovalRow
+from headrace_history.domain.projections.letters import Decided, LetterRow
 from headrace_history.domain.watermark import Flush, TenantFlush, Watermark
 from headrace_runtime.postgres.pool import Pool, Session, open_connection
 from headrace_runtime.postgres.sql import load_statements
@@ -200,6 +201,10 @@ def _add_tenant(script: list[str], copies: list[Copy], schema: str, tenant: Tena
         schema,
         [_approval_values(run, row) for run, row in tenant.approvals],
     )
+    _add_rows(script, "write_letters", schema, [_letter_values(row) for row in tenant.letters])
+    # A letter is decided once: two rows of one letter would be two copies of one record.
+    latest = {one.letter: one for one in tenant.decisions}
+    _add_rows(script, "decide_letters", schema, [_decided_values(one) for one in latest.values()])
 
 
 def _add_rows(script: list[str], name: str, schema: str, rows: Sequence[Sequence[object]]) -> None:
@@ -218,3 +223,23 @@ def _approval_values(run: RunId, row: ApprovalRow) -> tuple[object, ...]:
         row.closed_ms,
         row.answer,
     )
+
+
+def _letter_values(row: LetterRow) -> tuple[object, ...]:
+    return (
+        row.letter,
+        row.run,
+        row.step,
+        row.attempt,
+        row.flow,
+        row.version,
+        row.plan,
+        row.operation,
+        row.error.type,
+        row.error.message,
+        row.added_ms,
+    )
+
+
+def _decided_values(one: Decided) -> tuple[object, ...]:
+    return (one.letter, one.status, one.decided_ms, one.decided_by, one.as_run, one.reason)

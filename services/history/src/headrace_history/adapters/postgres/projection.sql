@@ -43,6 +43,23 @@ on conflict (run, step) do update set
     expires_at_ms = excluded.expires_at_ms, decision = excluded.decision,
     closed_ms = excluded.closed_ms, answer = excluded.answer;
 
+-- name: write_letters
+insert into {schema}.dead_letter (
+    letter, run, step, attempt, flow, version, plan, operation, error_type, error_message, added_ms
+) values {rows}
+on conflict (letter) do update set
+    run = excluded.run, step = excluded.step, attempt = excluded.attempt, flow = excluded.flow,
+    version = excluded.version, plan = excluded.plan, operation = excluded.operation,
+    error_type = excluded.error_type, error_message = excluded.error_message,
+    added_ms = excluded.added_ms;
+
+-- name: decide_letters
+insert into {schema}.dead_letter (letter, status, decided_ms, decided_by, as_run, reason)
+values {rows}
+on conflict (letter) do update set
+    status = excluded.status, decided_ms = excluded.decided_ms, decided_by = excluded.decided_by,
+    as_run = excluded.as_run, reason = excluded.reason;
+
 -- name: load_runs
 select run, status, sequence, off, chain, time_ms, flow, version, plan, trigger, started_by,
     priority, parent, parent_step, started_ms, ended_ms, error_type, failed_step,
@@ -70,4 +87,4 @@ returning part, log_id, off, epoch, next_seq, read_to, last;
 delete from headrace_history.watermark;
 
 -- name: empty_tenant
-truncate {schema}.run, {schema}.journal, {schema}.usage, {schema}.approval;
+truncate {schema}.run, {schema}.journal, {schema}.usage, {schema}.approval, {schema}.dead_letter;

@@ -25,3 +25,10 @@ select day, flow, model, runs, attempts, calls, input_tokens, output_tokens, cos
 from {schema}.usage
 where day between $1 and $2
 order by day, flow, model;
+
+-- name: letters
+select letter, run, step, attempt, flow, version, plan, operation, error_type, error_message,
+    added_ms, status, decided_ms, decided_by, as_run, reason
+from {schema}.dead_letter {where}
+order by added_ms desc, letter desc
+limit {limit};

@@ -2,10 +2,12 @@
 
 import asyncpg
 
-from headrace_core.ids import PlanHash, RunId, StepKey, TenantId
+from headrace_core.ids import LetterId, PlanHash, RunId, StepKey, TenantId
 from headrace_core.payload import Stored
+from headrace_core.run.events import StepError
 from headrace_core.run.status import RunStatus
 from headrace_history.domain.projections.approvals import ApprovalRow
+from headrace_history.domain.projections.letters import Decided, LetterRow
 from headrace_history.domain.projections.runs import RunRow
 
 
@@ -47,4 +49,32 @@ def approval_row(row: asyncpg.Record) -> ApprovalRow:
         decision=row["decision"],
         closed_ms=row["closed_ms"],
         answer=Stored(row["answer"]),
+    )
+
+
+def letter_row(tenant: TenantId, row: asyncpg.Record) -> LetterRow:
+    letter = LetterId(row["letter"])
+    decided = None
+    if row["decided_ms"] is not None:
+        decided = Decided(
+            tenant=tenant,
+            letter=letter,
+            status=row["status"],
+            decided_ms=row["decided_ms"],
+            decided_by=row["decided_by"],
+            as_run=RunId(row["as_run"]) if row["as_run"] is not None else None,
+            reason=Stored(row["reason"]),
+        )
+    return LetterRow(
+        letter=letter,
+        run=RunId(row["run"]),
+        step=StepKey(row["step"]),
+        attempt=row["attempt"],
+        flow=row["flow"],
+        version=row["version"],
+        plan=PlanHash(row["plan"]),
+        operation=row["operation"],
+        error=StepError(type=row["error_type"], message=Stored(row["error_message"])),
+        added_ms=row["added_ms"],
+        decided=decided,
     )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from headrace_core.ids import RunId, TenantId
+from headrace_history.adapters.postgres.conditions import Conditions
 from headrace_history.adapters.postgres.faults import passing_faults
 from headrace_history.adapters.postgres.rows import run_row
 from headrace_history.adapters.postgres.tenants import TenantSchemas
@@ -36,32 +37,23 @@ class PostgresRuns:
         schema = await self._schemas.find(tenant)
         if schema is None:
             return []
-        where, arguments = _conditions(wanted, after)
-        statement = STATEMENTS["runs"].replace("{schema}", schema).replace("{where}", where)
-        statement = statement.replace("{limit}", f"${len(arguments) + 1}")
+        conditions = _conditions(wanted, after)
+        statement = conditions.fill(STATEMENTS["runs"], schema)
         with passing_faults():
-            rows = await self._pool.fetch(statement, *arguments, limit)
+            rows = await self._pool.fetch(statement, *conditions.arguments, limit)
         return [run_row(tenant, row) for row in rows]
 
 
-def _conditions(wanted: RunFilter, after: Place | None) -> tuple[str, list[object]]:
-    """Only the conditions that are asked for, so that each form gets its own plan and index."""
-    conditions: list[str] = []
-    arguments: list[object] = []
-
-    def add(condition: str, *values: object) -> None:
-        places = [f"${len(arguments) + place}" for place in range(1, len(values) + 1)]
-        conditions.append(condition.format(*places))
-        arguments.extend(values)
-
+def _conditions(wanted: RunFilter, after: Place | None) -> Conditions:
+    conditions = Conditions()
     if wanted.flow:
-        add("flow = {}", wanted.flow)
+        conditions.add("flow = {}", wanted.flow)
     if wanted.status is not None:
-        add("status = {}", int(wanted.status))
+        conditions.add("status = {}", int(wanted.status))
     if wanted.started_after_ms:
-        add("started_ms >= {}", wanted.started_after_ms)
+        conditions.add("started_ms >= {}", wanted.started_after_ms)
     if wanted.started_before_ms:
-        add("started_ms < {}", wanted.started_before_ms)
+        conditions.add("started_ms < {}", wanted.started_before_ms)
     if after is not None:
-        add("(started_ms, run) < ({}, {})", after.started_ms, after.run)
-    return ("where " + " and ".join(conditions) if conditions else ""), arguments
+        conditions.add("(started_ms, run) < ({}, {})", after.started_ms, after.run)
+    return conditions

@@ -39,8 +39,16 @@ class TenantSchemas:
                 found = await self._pool.fetchval(STATEMENTS["find"], tenant)
             if found is None:
                 return None
-            name = self._names[tenant] = identifier(found)
+            name = identifier(found)
+            await self._upgrade(name)
+            self._names[tenant] = name
         return name
+
+    async def _upgrade(self, name: str) -> None:
+        """An older version of history may have made this schema."""
+        with passing_faults():
+            async with self._pool.acquire() as connection:
+                await migrate(connection, name, self._migrations)
 
     async def ensure(self, tenants: Iterable[TenantId]) -> Mapping[TenantId, str]:
         """The names of these tenants' schemas, which exist afterwards."""
@@ -52,7 +60,10 @@ class TenantSchemas:
     async def all(self) -> Mapping[TenantId, str]:
         with passing_faults():
             rows = await self._pool.fetch(STATEMENTS["all"])
-        return {TenantId(row["tenant"]): identifier(row["schema_name"]) for row in rows}
+        names = {TenantId(row["tenant"]): identifier(row["schema_name"]) for row in rows}
+        for name in names.values():
+            await self._upgrade(name)
+        return names
 
     async def _create(self, tenant: TenantId) -> str:
         with passing_faults():

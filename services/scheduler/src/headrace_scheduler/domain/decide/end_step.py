@@ -19,6 +19,7 @@ from headrace_core.workflow.plan import OnError, OnFailure, PlanStep
 from headrace_scheduler.domain.commands import TimerKind
 from headrace_scheduler.domain.decide.compensate import is_compensable
 from headrace_scheduler.domain.decide.leave_home import leave_if_waiting
+from headrace_scheduler.domain.decide.letters import is_handled, letter_about, undone_operation
 from headrace_scheduler.domain.decide.start_action import start_action
 from headrace_scheduler.domain.decide.stopping import (
     cancel_child,
@@ -152,11 +153,14 @@ def on_error_output(
 
 def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) -> None:
     state = turn.run.steps[key]
-    handled = owner_of(key) is None and (turn.plan.step_at(key).catches or _is_unneeded(state))
+    handled = is_handled(turn, state)
+    operation = undone_operation(turn, state)
     attempt = state.attempt
     before = first_failed_beside(turn, key)
     leave_if_waiting(turn, key)
     turn.emit(StepFailed(step=key, error=error, attempt=attempt, handled=handled, usage=usage))
+    if operation:
+        turn.emit(letter_about(turn, key, attempt, operation, error))
     turn.ended.append(key)
     failed_first = before is None and first_failed_beside(turn, key) is not None
     if not failed_first:
@@ -166,11 +170,6 @@ def _fail(turn: RunTurn, key: StepKey, error: StepError, usage: Usage | None) ->
     elif turn.plan.on_failure is OnFailure.SUSPEND and may_suspend(turn) and group_of(key) is None:
         # Inside of a group the others go on to their end: it is the group that is repaired.
         turn.emit(RunSuspended(incident=error, step=key))
-
-
-def _is_unneeded(state: StepView) -> bool:
-    """Another step goes on without it: how it ends is no failure of the run."""
-    return state.stop is not None and bool(state.stop.by)
 
 
 def may_suspend(turn: RunTurn) -> bool:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from headrace_core.partition.events import StartKeyed
+from headrace_core.partition.events import DeadLetterReplayed, StartKeyed
 from headrace_scheduler.domain.commands import ForkRun
 from headrace_scheduler.domain.decide.concurrency import open_run
 from headrace_scheduler.domain.decision import RunTurn
@@ -18,6 +18,17 @@ def fork_run(turn: RunTurn, command: ForkRun) -> None:
             expires_at_ms=turn.now_ms + command.key_kept_ms,
         )
     )
+    if command.letter:
+        turn.emit_partition(
+            DeadLetterReplayed(
+                letter=command.letter,
+                tenant=command.tenant,
+                run=command.fork.source,
+                step=command.letter_step,
+                as_run=command.run,
+                replayed_by=command.fork.started_by,
+            )
+        )
     timeout_ms = turn.plan.timeout_ms
     timeout_at_ms = turn.now_ms + timeout_ms if timeout_ms is not None else None
     open_run(turn, replace(command.fork, timeout_at_ms=timeout_at_ms))

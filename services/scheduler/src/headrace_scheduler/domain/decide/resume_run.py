@@ -30,6 +30,7 @@ from headrace_core.workflow.template import parse_template
 from headrace_scheduler.domain.commands import ResumeRun, StepEdit
 from headrace_scheduler.domain.decide.advance import resume
 from headrace_scheduler.domain.decide.end_step import step_succeeded
+from headrace_scheduler.domain.decide.letters import decision_by_repair
 from headrace_scheduler.domain.decide.stopping import has_parts
 from headrace_scheduler.domain.decision import Reason, Rejection, RunTurn
 from headrace_scheduler.domain.recovery import effects_of_run
@@ -192,6 +193,9 @@ def _opened(turn: RunTurn, edit: StepEdit) -> Any:
 def _repair(turn: RunTurn, edit: StepEdit, author: str) -> None:
     key = edit.step
     given = edit.value if edit.repair is Repair.INPUT else NOTHING
+    decision = decision_by_repair(turn, edit, author)
+    if decision is not None:
+        turn.emit_partition(decision)
     state = turn.run.steps.get(key)
     turn.emit(
         StepRepaired(
