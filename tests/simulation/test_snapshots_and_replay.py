@@ -1,6 +1,8 @@
 """The fold to any event is the same from whatever snapshot it starts, for runs under faults."""
 
-from headrace_core.run.apply import apply_turn
+import random
+
+from headrace_core.run.apply import apply, apply_turn, set_time
 from headrace_core.run.freeze import freeze_run, state_hash, thaw_run
 from headrace_core.run.replay import replay
 from headrace_core.run.state import RunState
@@ -18,6 +20,42 @@ def test_every_end_of_a_turn_may_be_a_snapshot() -> None:
         runs = gather(campaign.raw, LOG_ID).runs.values()
         snapshots += sum(check_snapshots(run) for run in runs)
     assert snapshots > 100
+
+
+def test_every_event_is_reached_from_whatever_snapshot_lies_before_it() -> None:
+    """Also one inside a turn, where the state is that of no end of a turn."""
+    inside = 0
+    for seed in range(3):
+        campaign = Campaign(draw_scenario(seed))
+        run_virtually(campaign.run())
+        for run in gather(campaign.raw, LOG_ID).runs.values():
+            inside += check_events(run, random.Random(run.run))
+    assert inside > 100
+
+
+def check_events(run: RunFacts, chance: random.Random) -> int:
+    """Folds to every event from a snapshot drawn for it; answers how many lie inside a turn."""
+    live, frozen = RunState(run.run, run.tenant), [freeze_run(RunState(run.run, run.tenant))]
+    for turn in run.turns:
+        apply_turn(live, turn.events, turn.time_ms, turn.chain)
+        frozen.append(freeze_run(live))
+    inside = 0
+    for place, turn in enumerate(run.turns):
+        for event in range(turn.sequence, turn.last_sequence + 1):
+            begin = chance.randint(0, place)
+            state = thaw_run(frozen[begin])
+            for before in run.turns[begin:place]:
+                apply_turn(state, before.events, before.time_ms, before.chain)
+            if event == turn.last_sequence:
+                apply_turn(state, turn.events, turn.time_ms, turn.chain)
+            else:
+                set_time(state, turn.time_ms)
+                for one in turn.events[: event - turn.sequence + 1]:
+                    apply(state, one)
+                inside += 1
+            expected = replay(run.run, run.tenant, run.turns, event)
+            assert state_hash(state) == state_hash(expected)
+    return inside
 
 
 def check_snapshots(run: RunFacts) -> int:

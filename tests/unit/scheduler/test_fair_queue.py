@@ -1,10 +1,15 @@
 """Fair queues: bounded unfairness, weights, priorities, no starvation."""
 
+from collections import Counter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from headrace_core.ids import RunId, StepKey, TenantId
 from headrace_scheduler.domain.fair_queue import FairQueue, Ready
+
+WEIGHTS = {"a": 1, "b": 1, "c": 2, "d": 5}
 
 
 def ready(tenant: str, number: int = 0) -> Ready:
@@ -56,6 +61,53 @@ def test_backlogged_tenants_of_equal_weight_differ_by_at_most_one_step(
         assert one is not None
         counts[one.tenant] += 1
     assert max(counts.values()) - min(counts.values()) <= 1
+
+
+class Crowd(RuleBasedStateMachine):
+    """Tenants that come and go, in any order. While one waits, each other tenant is served at most
+    its weight once more than the rounds that the waiting one has had; so an idle tenant's first
+    step waits for at most one round of the others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = FairQueue()
+        self.waiting: Counter[str] = Counter()
+        self.served: dict[str, Counter[str]] = {}
+        for tenant, weight in WEIGHTS.items():
+            self.queue.set_weight(TenantId(tenant), weight)
+
+    @rule(tenant=st.sampled_from("abcd"), count=st.integers(1, 9), priority=st.integers(-1, 1))
+    def come(self, tenant: str, count: int, priority: int) -> None:
+        for number in range(count):
+            self.queue.push(ready(tenant, number), priority)
+        if not self.waiting[tenant]:
+            self.served[tenant] = Counter()
+        self.waiting[tenant] += count
+
+    @rule(count=st.integers(1, 12))
+    def serve(self, count: int) -> None:
+        for _ in range(count):
+            one = self.queue.pop()
+            assert (one is None) == (not self.waiting.total())
+            if one is None:
+                return
+            self.waiting[one.tenant] -= 1
+            for tenant, since in self.served.items():
+                since[one.tenant] += self.waiting[tenant] > 0 or one.tenant == tenant
+
+    @invariant()
+    def nobody_is_far_ahead_of_who_waits(self) -> None:
+        for tenant, count in self.waiting.items():
+            if not count:
+                continue
+            since = self.served[tenant]
+            rounds = since[tenant] // WEIGHTS[tenant] + 1
+            for other, weight in WEIGHTS.items():
+                assert other == tenant or since[other] <= rounds * weight
+
+
+TestCrowd = Crowd.TestCase
+TestCrowd.settings = settings(max_examples=150, deadline=None)
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(-3, 3)), max_size=80))
