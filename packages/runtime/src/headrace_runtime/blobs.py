@@ -29,6 +29,19 @@ class BlobStore(Protocol):
     async def get(self, tenant: TenantId, address: str) -> bytes: ...
 
 
+async def open_blobs(url: str, home: Path) -> BlobStore:
+    """Where large payloads are: the object store at this URL, or without one a directory of the
+    home. Raises SetupError where an object store cannot be used."""
+    if not url:
+        return LocalBlobs(home / "blobs")
+    # Only here: who has no object store does not load its library.
+    from headrace_runtime.object_blobs import object_blobs
+
+    blobs = object_blobs(url)
+    await blobs.check()
+    return blobs
+
+
 class LocalBlobs:
     """Files under one directory: `<tenant>/<2 digits>/<address>`, readable by their owner alone."""
 
@@ -50,13 +63,18 @@ class LocalBlobs:
             ) from None
 
     def _path(self, tenant: TenantId, address: str) -> Path:
-        if not ADDRESS.fullmatch(address):
-            raise ValueError(f"{address!r} is not a blob address (64 hexadecimal digits)")
-        if not tenant:
-            raise ValueError("a blob belongs to a tenant, and its id is empty")
-        # A tenant's id never walks out of the root: neither "/" nor a leading dot is left.
-        folder = quote(tenant, safe="").replace(".", "%2E")
-        return self._root / folder / address[:2] / address
+        return self._root / blob_path(tenant, address)
+
+
+def blob_path(tenant: TenantId, address: str) -> str:
+    """`<tenant>/<2 digits>/<address>`. Raises ValueError for what is no address or no tenant."""
+    if not ADDRESS.fullmatch(address):
+        raise ValueError(f"{address!r} is not a blob address (64 hexadecimal digits)")
+    if not tenant:
+        raise ValueError("a blob belongs to a tenant, and its id is empty")
+    # A tenant's id never walks out of the root: neither "/" nor a leading dot is left.
+    folder = quote(tenant, safe="").replace(".", "%2E")
+    return f"{folder}/{address[:2]}/{address}"
 
 
 def _write(path: Path, root: Path, content: bytes) -> None:

@@ -71,6 +71,7 @@ class ServiceSettings(Settings):
 
     home: LocalPath = Field(description="state directory")
     postgres_dsn: SecretStr = Field(description="DSN of this service's own login")
+    blobs: str = Field(default="", description="URL of an object store, s3://bucket/prefix")
     root_key_file: LocalPath = Field(description="file that holds the root key")
     listen: ListenAddress = Field(default=Address("127.0.0.1", 0), description="host:port")
     metrics_listen: ListenAddress | None = Field(default=None, description="host:port")

@@ -49,7 +49,7 @@ from headrace_api_gateway.settings import GatewaySettings
 from headrace_runtime import definitions, keys
 from headrace_runtime.address import Address
 from headrace_runtime.api_keys import ApiKeys, parse_key
-from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.blobs import BlobStore, open_blobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.internal_token import internal_token
 from headrace_runtime.leases import Owners
@@ -90,7 +90,8 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
         if settings.admin_key_file is not None:
             file = KeyFile(settings.admin_key_file)
             await onboarding.ensure_first_administrator(file, parse_key)
-        keyring = Keyring(data_keys, LocalBlobs(settings.home / "blobs"), SystemClock())
+        blobs = await open_blobs(settings.blobs, settings.home)
+        keyring = Keyring(data_keys, blobs, SystemClock())
         history = HistoryClient(settings.history, token)
         closing.push_async_callback(history.close)
         connectors = ConnectorsClient(settings.connectors, token)
@@ -108,6 +109,7 @@ async def assemble(settings: GatewaySettings, life: Life) -> AsyncGenerator[Appl
             settings,
             pool,
             keyring,
+            blobs,
             onboarding,
             subjects,
             history,
@@ -127,6 +129,7 @@ def _application(
     settings: GatewaySettings,
     pool: Pool,
     keyring: Keyring,
+    blobs: BlobStore,
     onboarding: Onboarding,
     subjects: Subjects,
     history: HistoryClient,
@@ -136,7 +139,7 @@ def _application(
 ) -> Application:
     clock = SystemClock()
     versions = definitions.Definitions(pool, labels_kept_ms=LABELS_KEPT_MS)
-    flows = PublishedFlows(versions, keyring, LocalBlobs(settings.home / "blobs"))
+    flows = PublishedFlows(versions, keyring, blobs)
     hooks = PostgresHooks(pool)
     publishing = Publishing(
         versions, definitions.Publishing(pool), PostgresScheduleNames(pool), hooks, schedulers

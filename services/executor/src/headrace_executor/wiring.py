@@ -19,7 +19,7 @@ from headrace_executor.app.steps.transform import DataTransform
 from headrace_executor.app.worker import Worker
 from headrace_executor.settings import ExecutorSettings
 from headrace_runtime.address import Address
-from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.blobs import open_blobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Definitions
 from headrace_runtime.delivery.effects import SCHEMA, PostgresEffects, migrations
@@ -51,7 +51,7 @@ async def build(settings: ExecutorSettings, life: Life) -> AsyncGenerator[Addres
     try:
         root_key = load_root_key(settings.root_key_file)
         keys = DataKeys(pool, root_key)
-        keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), SystemClock())
+        keyring = Keyring(keys, await open_blobs(settings.blobs, settings.home), SystemClock())
         channel = open_channel(settings.connectors, internal_token(root_key))
         connector = ConnectorOperation(ConnectorClient(channel))
         kinds = Kinds(

@@ -28,7 +28,7 @@ from headrace_history.app.replayer import Replayer
 from headrace_history.app.run_list import RunList
 from headrace_history.settings import HistorySettings
 from headrace_runtime.address import Address
-from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.blobs import BlobStore, open_blobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Definitions
 from headrace_runtime.eventlog.postgres import PostgresLog
@@ -60,7 +60,7 @@ async def build(settings: HistorySettings, life: Life) -> AsyncGenerator[Address
     projector = Projector(
         event_log, store, live, records, projector_settings(settings), SystemClock(), life.log
     )
-    blobs = LocalBlobs(settings.home / "blobs")
+    blobs = await open_blobs(settings.blobs, settings.home)
     root_key = load_root_key(settings.root_key_file)
     token = internal_token(root_key)
     keys = DataKeys(pool, root_key)
@@ -100,7 +100,7 @@ def _use_cases(
     live: Live,
     records: ProtobufRecords,
     keyring: Keyring,
-    blobs: LocalBlobs,
+    blobs: BlobStore,
 ) -> UseCases:
     wait_s = settings.history_read_wait_s
     runs = PostgresRuns(pool, schemas)

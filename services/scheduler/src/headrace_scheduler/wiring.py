@@ -11,7 +11,7 @@ import grpc.aio
 from headrace_core.errors import HeadraceError
 from headrace_core.ids import UNIQUE_BYTES
 from headrace_runtime.address import Address
-from headrace_runtime.blobs import LocalBlobs
+from headrace_runtime.blobs import open_blobs
 from headrace_runtime.clock import SystemClock
 from headrace_runtime.definitions import Definitions
 from headrace_runtime.delivery.effects import PostgresEffects
@@ -62,7 +62,7 @@ async def build(settings: SchedulerSettings, life: Life) -> AsyncGenerator[Addre
     clock = SystemClock()
     root_key = load_root_key(settings.root_key_file)
     keys = DataKeys(pool, root_key)
-    keyring = Keyring(keys, LocalBlobs(settings.home / "blobs"), clock)
+    keyring = Keyring(keys, await open_blobs(settings.blobs, settings.home), clock)
     catalogue = StoredCatalogue(Definitions(pool), keyring)
     owner = f"{socket.gethostname()}/{secrets.token_hex(6)}"
     chance = random.Random(secrets.randbits(128))
