@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from headrace_core.run import events as ev
 from headrace_core.run.apply import apply_turn
@@ -35,16 +36,20 @@ def steps_start_fairly(facts: LogFacts, witnesses: Witnesses) -> Iterator[Violat
     that wait differ by no more, and an idle tenant's first step waits for at most BURST of each."""
     if len({run.tenant for run in facts.runs.values()}) < 2:
         return
+    lives = _Lives(facts)
     by_owner: dict[str, list[Wait]] = defaultdict(list)
-    for wait in waits_of(facts):
+    for wait in _waits(facts, lives):
         by_owner[wait.owner].append(wait)
     for owner, waits in by_owner.items():
-        yield from _unfair(owner, waits)
+        yield from _unfair(owner, waits, lives.renewed_ms(owner))
 
 
 def waits_of(facts: LogFacts) -> Iterator[Wait]:
     """Of every attempt, whether it had to wait or not."""
-    lives = _Lives(facts)
+    return _waits(facts, _Lives(facts))
+
+
+def _waits(facts: LogFacts, lives: "_Lives") -> Iterator[Wait]:
     for run in facts.runs.values():
         yield from _waits_of_run(run, lives)
 
@@ -76,6 +81,11 @@ class _Lives:
         life = (partition, self._epoch(partition, offset))
         return self._owners[life], self._began_ms[life]
 
+    def renewed_ms(self, owner: str) -> list[int]:
+        """When it was at work again in a partition that it had owned before, in order."""
+        lives = sorted(life for life in self._began_ms if self._owners[life] == owner)
+        return sorted(self._began_ms[b] for a, b in pairwise(lives) if a[0] == b[0])
+
     def _epoch(self, partition: int, offset: int) -> int:
         claims = self._claims[partition]
         return claims[bisect_right(claims, offset) - 1]
@@ -102,14 +112,20 @@ class _Waiting:
     leads: dict[str, _Lead] = field(default_factory=dict[str, _Lead])
 
 
-def _unfair(owner: str, waits: Sequence[Wait]) -> Iterator[Violation]:
+def _unfair(owner: str, waits: Sequence[Wait], renewed_ms: Sequence[int]) -> Iterator[Violation]:
+    """Shares are counted anew where the owner had to claim again. What it gave out in the append
+    that it lost before is not in the log, and may have been one more of each."""
+    burst = BURST + bool(renewed_ms)
     tenants = {wait.tenant: _Waiting() for wait in waits}
     ready = sorted(waits, key=lambda wait: wait.ready_ms)
     begun: dict[int, Counter[str]] = defaultdict(Counter)
     for wait in waits:
         begun[wait.assigned_ms][wait.tenant] += 1
-    queued = 0
+    queued = life = 0
     for time_ms in sorted(begun):
+        if life != (life := bisect_right(renewed_ms, time_ms)):
+            for one in tenants.values():
+                one.leads.clear()
         counts = begun[time_ms]
         waited = {tenant for tenant, one in tenants.items() if one.steps}
         while queued < len(ready) and ready[queued].ready_ms <= time_ms:
@@ -123,7 +139,7 @@ def _unfair(owner: str, waits: Sequence[Wait]) -> Iterator[Violation]:
                 continue
             for other in tenants:
                 lead = one.leads.setdefault(other, _Lead()).move(counts[other] - counts[tenant])
-                if lead > BURST:
+                if lead > burst:
                     what = f"{other} began {lead} steps more than {tenant}, which waited at {owner}"
                     yield Violation("steps start in fair shares", f"{what} ({time_ms})")
                     one.leads.clear()

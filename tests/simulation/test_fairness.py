@@ -2,15 +2,19 @@
 takeovers; a queue without turns would be noticed."""
 
 import asyncio
+import itertools
 import random
 from collections import deque
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 import pytest
 
 from headrace_core.ids import RunId, TenantId
+from headrace_runtime.eventlog.memory import Fate, Faults
+from headrace_runtime.eventlog.port import Batch
 from headrace_scheduler.assembly import EngineParts
-from headrace_scheduler.domain.fair_queue import FairQueue, Ready
+from headrace_scheduler.domain.fair_queue import FairQueue, Found, Ready
 from tests.invariants.facts import LogFacts, gather
 from tests.invariants.fairness import BURST, steps_start_fairly, waits_of
 from tests.invariants.witnesses import Witnesses
@@ -39,24 +43,40 @@ class FirstComeFirstServed(FairQueue):
     def push(self, ready: Ready, priority: int) -> None:
         self._steps.append(ready)
 
-    def pop(self) -> Ready | None:
-        return self._steps.popleft() if self._steps else None
+    def pop(self, find: Callable[[Ready], Found | None]) -> tuple[Ready, Found] | None:
+        while self._steps:
+            ready = self._steps.popleft()
+            found = find(ready)
+            if found is not None:
+                return ready, found
+        return None
 
 
-def played(seed: int, rules: SafetyRules = ALL_RULES) -> LogFacts:
-    """The log of a crowd; with an odd seed another owner takes over in the midst of it."""
+def played(
+    seed: int, rules: SafetyRules = ALL_RULES, lost_appends: Container[int] = ()
+) -> LogFacts:
+    """The log of a crowd; with an odd seed another owner takes over in the midst of it. After each
+    lost append, by its number after the starts, the owner folds partitions from the log anew."""
+    numbers = itertools.count()
+    begun = False
+
+    def fate(batches: Sequence[Batch]) -> Fate:
+        return Fate.LOST if begun and next(numbers) in lost_appends else Fate.LANDS
 
     async def scenario() -> LogFacts:
-        world, chance = SmallWorld(FLOW, rules=rules), random.Random(seed)
+        world = SmallWorld(FLOW, rules=rules, faults=Faults(of_append=fate))
+        chance = random.Random(seed)
         await world.start()
         runs = [
             asyncio.ensure_future(_begin(world, tenant, chance))
             for tenant, count in RUNS.items()
             for _ in range(count)
         ]
+        nonlocal begun
+        await asyncio.gather(*runs)
+        begun = True
         if seed % 2:
-            await asyncio.sleep(0.7)
-            await asyncio.gather(*runs)
+            await asyncio.sleep(0.1)
             await world.stop()
             assert world.host is not None
             world.host.start()
@@ -94,6 +114,16 @@ def test_tenants_that_wait_begin_as_many_steps_as_each_other(seed: int) -> None:
     assert len(waits) >= 3 * sum(RUNS.values())
     assert sum(wait.assigned_ms > wait.ready_ms + 50 for wait in waits) > 50, "nobody had to wait"
     assert len({wait.owner for wait in waits}) == 1 + seed % 2
+
+
+@pytest.mark.parametrize("seed", range(0, 12, 2))
+def test_steps_that_an_owner_queued_before_it_lost_its_place_cost_their_tenant_nothing(
+    seed: int,
+) -> None:
+    facts = played(seed, lost_appends=range(4, 40, 6))
+    assert facts.violations == []
+    assert facts.claims > PARTITIONS, "no append was lost"
+    assert list(steps_start_fairly(facts, Witnesses())) == []
 
 
 def test_an_idle_tenant_s_first_step_waits_for_a_bounded_number_of_others() -> None:

@@ -14,7 +14,7 @@ from headrace_core.partition.events import PartitionEvent
 from headrace_core.run.events import RunEvent
 from headrace_core.workflow.plan import Plan
 from headrace_executor.domain.effect_flow import Word
-from headrace_runtime.eventlog.memory import MemoryLog, StaleAppend
+from headrace_runtime.eventlog.memory import Faults, MemoryLog, StaleAppend
 from headrace_scheduler.app.inputs import Input
 from headrace_scheduler.domain import commands as cmd
 from headrace_scheduler.domain.decision import Rejection
@@ -54,10 +54,12 @@ class Asked:
 
 
 class SmallWorld:
-    def __init__(self, *plans: Plan, rules: SafetyRules = ALL_RULES) -> None:
+    def __init__(
+        self, *plans: Plan, rules: SafetyRules = ALL_RULES, faults: Faults | None = None
+    ) -> None:
         self.rules = rules
         self.chance = random.Random(1)
-        self.log = MemoryLog(LOG_ID, PARTITIONS, StaleAppend.REFUSES)
+        self.log = MemoryLog(LOG_ID, PARTITIONS, StaleAppend.REFUSES, faults)
         self.plans = {plan.flow: plan for plan in plans}
         self.catalogue = SimCatalogue({plan.hash: plan for plan in plans})
         self.leases = LeaseTable(PARTITIONS)

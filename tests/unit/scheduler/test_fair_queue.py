@@ -1,6 +1,7 @@
 """Fair queues: bounded unfairness, weights, priorities, no starvation."""
 
 from collections import Counter
+from functools import partial
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,12 +17,17 @@ def ready(tenant: str, number: int = 0) -> Ready:
     return Ready(TenantId(tenant), RunId(f"run{number}"), StepKey("a"), 0)
 
 
+def pop(queue: FairQueue) -> Ready | None:
+    found = queue.pop(lambda one: one)
+    return None if found is None else found[0]
+
+
 def test_a_noisy_tenant_fills_only_its_own_queue() -> None:
     queue = FairQueue()
     for number in range(1_000):
         queue.push(ready("noisy", number), 0)
     queue.push(ready("quiet"), 0)
-    first_two = [queue.pop(), queue.pop()]
+    first_two = [pop(queue), pop(queue)]
     assert {one.tenant for one in first_two if one is not None} == {"noisy", "quiet"}
 
 
@@ -29,7 +35,7 @@ def test_priorities_go_first_inside_a_tenant_and_order_of_arrival_inside_a_prior
     queue = FairQueue()
     for number, priority in enumerate([0, 5, 0, 5, -1]):
         queue.push(ready("a", number), priority)
-    order = [one.run for one in iter(queue.pop, None)]
+    order = [one.run for one in iter(partial(pop, queue), None)]
     assert order == ["run1", "run3", "run0", "run2", "run4"]
 
 
@@ -39,7 +45,7 @@ def test_a_weight_of_three_gets_three_steps_per_round() -> None:
     for number in range(30):
         queue.push(ready("big", number), 0)
         queue.push(ready("small", number), 0)
-    served = [one.tenant for one in (queue.pop() for _ in range(16)) if one is not None]
+    served = [one.tenant for one in (pop(queue) for _ in range(16)) if one is not None]
     assert served.count(TenantId("big")) == 12
 
 
@@ -57,7 +63,7 @@ def test_backlogged_tenants_of_equal_weight_differ_by_at_most_one_step(
             queue.push(ready(tenant, number), 0)
     counts = dict.fromkeys(backlog, 0)
     for _ in range(min(taken, 20 * len(backlog) - len(backlog))):
-        one = queue.pop()
+        one = pop(queue)
         assert one is not None
         counts[one.tenant] += 1
     assert max(counts.values()) - min(counts.values()) <= 1
@@ -87,7 +93,7 @@ class Crowd(RuleBasedStateMachine):
     @rule(count=st.integers(1, 12))
     def serve(self, count: int) -> None:
         for _ in range(count):
-            one = self.queue.pop()
+            one = pop(self.queue)
             assert (one is None) == (not self.waiting.total())
             if one is None:
                 return
@@ -117,6 +123,29 @@ def test_everything_that_was_pushed_comes_out_once(steps: list[tuple[str, int]])
     for number, (tenant, priority) in enumerate(steps):
         queue.push(ready(tenant, number), priority)
     assert len(queue) == len(steps)
-    served = sorted(one.run for one in iter(queue.pop, None))
+    served = sorted(one.run for one in iter(partial(pop, queue), None))
     assert served == sorted(f"run{number}" for number in range(len(steps)))
+    assert len(queue) == 0 and queue.depth_by_tenant() == {}
+
+
+def test_steps_that_are_no_longer_ready_cost_their_tenant_no_turn() -> None:
+    queue = FairQueue()
+    for number in range(50):
+        queue.push(ready("stale", number), 0)
+    queue.push(ready("stale", 99), 0)
+    for number in range(100, 150):
+        queue.push(ready("busy", number), 0)
+
+    def find(one: Ready) -> Ready | None:
+        return None if int(one.run[3:]) < 50 else one
+
+    served = [queue.pop(find) for _ in range(2)]
+    assert [one[0].run for one in served if one is not None] == ["run99", "run100"]
+
+
+def test_a_queue_of_nothing_that_is_still_ready_is_empty_after_one_look() -> None:
+    queue = FairQueue()
+    for number, tenant in enumerate("abab"):
+        queue.push(ready(tenant, number), 0)
+    assert queue.pop(lambda one: None) is None
     assert len(queue) == 0 and queue.depth_by_tenant() == {}

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from headrace_core.ids import ExecutorId, TenantId
+from headrace_core.run.state import RunState
 from headrace_scheduler.domain.credits import Credits
 from headrace_scheduler.domain.fair_queue import FairQueue, Ready
 
@@ -30,16 +31,18 @@ class Assigning:
         for queue in self._queues.values():
             queue.set_weight(tenant, weight)
 
-    def candidates(self) -> Iterator[tuple[str, Ready]]:
-        """Steps in fair order while their lane has credit; the caller spends one for each step
-        that is still ready, and none for the others."""
+    def candidates(
+        self, find: Callable[[Ready], RunState | None]
+    ) -> Iterator[tuple[str, Ready, RunState]]:
+        """Lane, step and run in fair order, of the steps that `find` knows as ready, while their
+        lane has credit; the caller spends one for each."""
         self.credits.withdrawn.clear()
         for lane, queue in self._queues.items():
             while self.credits.available(lane):
-                ready = queue.pop()
-                if ready is None:
+                found = queue.pop(find)
+                if found is None:
                     break
-                yield lane, ready
+                yield lane, *found
 
     def spend(self, lane: str) -> tuple[ExecutorId, int]:
         executor = self.credits.spend(lane)

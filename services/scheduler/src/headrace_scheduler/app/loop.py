@@ -204,19 +204,18 @@ class Loop:
                 )
 
     def _assign(self, work: _Pass, now_ms: int) -> None:
-        for lane, ready in self._assigning.candidates():
-            partition = self.partitions.get(ready.partition)
-            if partition is None:
-                continue
-            run = find_ready(partition, ready.run, ready.step)
-            if run is None:
-                continue
+        for lane, ready, run in self._assigning.candidates(self._find_ready):
             draft = work.last_of_run.get(ready.run)
             if draft is None:
+                partition = self.partitions[ready.partition]
                 draft = Draft(partition, self._turns.assigning_turn(partition, run, now_ms), run)
                 work.drafts.append(draft)
                 work.last_of_run[ready.run] = draft
             self._assign_one(draft, run, lane, ready)
+
+    def _find_ready(self, ready: Ready) -> RunState | None:
+        partition = self.partitions.get(ready.partition)
+        return None if partition is None else find_ready(partition, ready.run, ready.step)
 
     def _assign_one(self, draft: Draft, run: RunState, lane: str, ready: Ready) -> None:
         executor, token = self._assigning.spend(lane)

@@ -6,9 +6,13 @@ served. A tenant can fill only its own queue, and its first step waits at most o
 """
 
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from headrace_core.ids import RunId, StepKey, TenantId
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,22 +86,29 @@ class FairQueue:
         backlog.push(ready, priority)
         self._size += 1
 
-    def pop(self) -> Ready | None:
-        """The next step in fair order, None when nothing waits."""
-        if not self._size:
-            return None
-        tenant, backlog = next(iter(self._backlogs.items()))
-        if backlog.deficit <= 0:
-            backlog.deficit = backlog.weight
-        ready = backlog.pop()
-        backlog.deficit -= 1
-        self._size -= 1
-        if not backlog:
-            # An emptied queue keeps no claim on a later round.
-            del self._backlogs[tenant]
-        elif backlog.deficit <= 0:
-            self._backlogs.move_to_end(tenant)
-        return ready
+    def pop(self, find: Callable[[Ready], Found | None]) -> tuple[Ready, Found] | None:
+        """The next step in fair order, with what `find` has of it; None when nothing waits.
+
+        What `find` does not know is no longer ready and is dropped: a tenant's turn is not spent
+        on it, or many of them, as a partition leaves that was lost, would let the others pass.
+        """
+        while self._size:
+            tenant, backlog = next(iter(self._backlogs.items()))
+            if backlog.deficit <= 0:
+                backlog.deficit = backlog.weight
+            ready = backlog.pop()
+            self._size -= 1
+            found = find(ready)
+            if found is not None:
+                backlog.deficit -= 1
+            if not backlog:
+                # An emptied queue keeps no claim on a later round.
+                del self._backlogs[tenant]
+            elif backlog.deficit <= 0:
+                self._backlogs.move_to_end(tenant)
+            if found is not None:
+                return ready, found
+        return None
 
     def depth_by_tenant(self) -> dict[TenantId, int]:
         counts: dict[TenantId, int] = {}
