@@ -82,17 +82,26 @@ def test_calls_are_paced_over_runs_although_the_scheduler_is_killed(suite: Suite
         suite.kill("scheduler")
         assert [ended(api, run)["status"] for run in runs] == ["succeeded"] * 2
         begun = sorted(at for run in runs for at in _calls(api, run))
-        assert len(begun) == 8
+        # A call that was on its way when the scheduler died may be made again.
+        assert len(begun) >= 8
         # Begun a little late is allowed, begun early is not.
         assert all(later - earlier > 500 for earlier, later in zip(begun, begun[2:], strict=False))
 
 
 def _calls(api: httpx.Client, run: str) -> Iterator[float]:
-    """When the items were ready to be called, in epoch milliseconds."""
+    """When the items were ready to be called, in epoch milliseconds. A call that is made again is
+    ready twice: first to ask when it may begin."""
     due: dict[str, str] = {}
+    ready: dict[str, str] = {}
     for event in api.get(f"/v1/runs/{run}/events", params={"limit": 200}).json()["events"]:
-        if event["kind"] == "StepWaiting" and event["due_at"]:
-            due[event["step"]] = event["due_at"]
-        elif event["kind"] == "StepReady" and "[" in event["step"]:
-            assert event["time"] >= due.get(event["step"], "")
-            yield datetime.fromisoformat(event["time"]).timestamp() * 1_000
+        step = event.get("step") or ""
+        if "[" not in step:
+            continue
+        if event["kind"] == "StepWaiting":
+            ready.pop(step, None)
+            due[step] = event["due_at"] or due.get(step, "")
+        elif event["kind"] == "StepReady":
+            ready[step] = event["time"]
+        elif event["kind"] == "StepAssigned":
+            assert ready[step] >= due.get(step, "")
+            yield datetime.fromisoformat(ready[step]).timestamp() * 1_000
